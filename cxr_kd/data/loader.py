@@ -1,0 +1,158 @@
+"""Batches straight from the memory-mapped cache, augmented as a whole; no worker processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from cxr_kd.data.cache import Cache
+from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.settings import Augmentation
+
+_DRAWS = 6  # random numbers an image: angle, shift x, shift y, scale, brightness, contrast
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images with what is known about them.
+
+    Attributes:
+        images: float32 (B, 1, S, S) in [0, 1].
+        labels: float32 (B, L) in {0, 1}, 0 where nobody said.
+        known: bool (B, L), where somebody said.
+        image_ids: the B images.
+        index: int64 (B,), their positions in the image ids that the loader was made with.
+        view: which deterministic view of the images this is.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    known: torch.Tensor
+    image_ids: list[str]
+    index: torch.Tensor
+    view: int
+
+
+def augmented(images: torch.Tensor, index: torch.Tensor, limits: Augmentation, *, seed: int, view: int) -> torch.Tensor:
+    """Return the images, changed by at most `limits`: float32 (B, 1, S, S) in [0, 1]; black comes in at the edges.
+
+    Each image is a pure function of (limits, seed, its entry of `index`, view), bit for bit, whatever the batch.
+    """
+    moves = (math.radians(limits.rotate_degrees), 2 * limits.translate, 2 * limits.translate, limits.scale)
+    draws = uniform(index.numpy(), _DRAWS, seed=seed, view=view) * 2 - 1  # (B, 6) in [-1, 1)
+    amounts = draws * np.array((*moves, limits.brightness, limits.contrast))
+    angle, right, down, scale, brightness, contrast = torch.from_numpy(amounts.astype(np.float32)).T
+    changed = _intensity(images, brightness, contrast) if limits.brightness or limits.contrast else images
+    return _warp(changed, angle, right, down, 1 + scale) if any(moves) else changed
+
+
+class Batches:
+    """The images of one side of a split, as batches, epoch by epoch.
+
+    The order of an epoch is a function of (seed, epoch) only. `views` > 0 restricts augmentation to that many fixed
+    views of each image (so that a teacher can be asked once about each); otherwise every epoch has its own.
+
+    Raises:
+        DataError: for images that the table or the cache does not hold, or that are in quarantine.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        table: CxrTable,
+        image_ids: Sequence[str],
+        *,
+        batch_size: int,
+        seed: int = 0,
+        augment: Augmentation | None = None,
+        shuffle: bool = False,
+        views: int = 0,
+    ) -> None:
+        if batch_size < 1 or not image_ids:
+            raise DataError(
+                f"a loader needs images and a batch size of at least 1, not {len(image_ids)} and {batch_size}"
+            )
+        self.image_ids = list(image_ids)
+        self.findings = table.findings
+        self.batch_size, self.seed, self.augment, self.shuffle, self.views = batch_size, seed, augment, shuffle, views
+        self._images, self._rows = cache.images, cache.rows(image_ids)
+        labels = torch.from_numpy(table.labels()[table.positions(image_ids)])
+        self._known = ~labels.isnan()
+        self._labels = labels.nan_to_num(0.0)
+
+    def __len__(self) -> int:
+        """Return the number of batches an epoch."""
+        return len(self._starts())
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of this epoch (0, 1, ...), every image once."""
+        view = epoch % self.views if self.views > 0 else epoch
+        order = np.arange(len(self.image_ids))
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, epoch)).permutation(order)
+        for chosen in np.split(order, self._starts()[1:]):
+            yield self._batch(chosen, view)
+
+    def _starts(self) -> list[int]:
+        starts = list(range(0, len(self.image_ids), self.batch_size))
+        if self.shuffle and len(starts) > 1 and starts[-1] == len(self.image_ids) - 1 and self.batch_size > 1:
+            starts.pop()  # batch normalisation can't learn from one image: it joins the batch before
+        return starts
+
+    def _batch(self, chosen: np.ndarray, view: int) -> Batch:
+        pixels = np.asarray(self._images[self._rows[chosen]])
+        images = torch.from_numpy(pixels).unsqueeze(1).float().div_(255)  # (B, 1, S, S)
+        index = torch.from_numpy(chosen)
+        if self.augment is not None:
+            images = augmented(images, index, self.augment, seed=self.seed, view=view)
+        names = [self.image_ids[position] for position in chosen]
+        return Batch(images, self._labels[index], self._known[index], names, index, view)
+
+
+def uniform(index: np.ndarray, count: int, *, seed: int, view: int) -> np.ndarray:
+    """Return float64 (B, count) in [0, 1), each row a pure function of (seed, its entry of `index`, view).
+
+    SplitMix64 as a counter-based generator (Steele, Lea and Flood, OOPSLA 2014): one pass over the batch, where a
+    numpy generator an image would be a Python loop.
+    """
+    state = np.zeros(len(index), np.uint64)  # numpy arrays count modulo 2^64, as is meant
+    for part in (np.full_like(state, seed), np.full_like(state, view), index.astype(np.uint64)):
+        state = _mix((state ^ part) + _GOLDEN)
+    bits = _mix(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    return np.asarray((bits >> np.uint64(11)) * 2.0**-53)
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = state ^ (state >> np.uint64(31))
+    return mixed
+
+
+def _intensity(images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
+    # about mid-grey, not the image's mean: a sum's rounding would depend on the shape of the batch
+    factor = (1 + contrast).reshape(-1, 1, 1, 1)
+    offset = (brightness - contrast / 2).reshape(-1, 1, 1, 1)
+    return (images * factor).add_(offset).clamp_(0, 1)
+
+
+def _warp(
+    images: torch.Tensor, angle: torch.Tensor, right: torch.Tensor, down: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    """Rotate about the centre by `angle`, enlarge by `scale`, shift (in half sides): (B,) each, one grid for all."""
+    side = images.shape[-1]
+    steps = (torch.arange(side) * 2 + 1) / side - 1  # (S,), pixel centres in [-1, 1]
+    cos, sin = ((torch.cos(angle) / scale)[:, None] * steps, (torch.sin(angle) / scale)[:, None] * steps)  # (B, S)
+    # F.affine_grid multiplies matrices: six times slower, and its rounding may depend on the batch
+    grid = torch.empty(len(images), side, side, 2)
+    torch.add((cos - right[:, None])[:, None, :], sin[:, :, None], out=grid[..., 0])
+    torch.add((cos - down[:, None])[:, :, None], -sin[:, None, :], out=grid[..., 1])
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,0 +1,250 @@
+"""Phantoms: synthetic frontal radiographs with 14 findings whose pixels are known. The data set that needs no download.
+
+Drawn with NumPy from (settings, index), the same pixels each time: patients with several exams, PA and AP views, age
+and sex, the findings of ChestX-ray14 at the real table's rates and co-occurrence (or raised), label noise at a stated
+rate, and chest drains that go with treated pneumothorax, the shortcut that real data is known for (Oakden-Rayner et
+al., CHIL 2020). On disk: `images/*.png`, `phantoms.csv` (labels as reported, `truth:<finding>`, `drain`), `boxes.csv`
+and `phantoms.json`, the settings. What holds on phantoms need not hold on patients.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from cxr_kd.data.phantom_drawing import radiograph
+from cxr_kd.data.phantom_labels import FINDINGS, Exam, exam_of
+from cxr_kd.data.table import BOX_COLUMNS, CxrTable, DataError
+from cxr_kd.files import written_whole
+from cxr_kd.settings import PhantomSettings
+
+__all__ = ["FINDINGS", "Phantom", "PhantomSettings", "draw", "read", "write"]
+
+DRAWING = 1  # raised when the drawing changes, so that a folder of older phantoms is not mixed with new ones
+SETTINGS, TABLE = "phantoms.json", "phantoms.csv"  # the first file written and the last: a folder with both is whole
+CHUNK = 32  # images a task: small enough for a smooth bar, large enough to hide the process's start
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """One synthetic radiograph: image uint8 (S, S), masks {finding: bool (S, S)}.
+
+    Boxes are {finding: (x, y, width, height)}, fractions of the image; `truth` is what was drawn and `labels` what was
+    reported, {finding: bool}; `drain` says that a chest drain is in the picture.
+    """
+
+    image_id: str
+    patient_id: str
+    age: float
+    sex: str
+    view: str
+    image: np.ndarray
+    masks: Mapping[str, np.ndarray]
+    boxes: Mapping[str, tuple[float, float, float, float]]
+    truth: Mapping[str, bool]
+    labels: Mapping[str, bool]
+    drain: bool
+
+
+def draw(settings: PhantomSettings, index: int) -> Phantom:
+    """Draw phantom `index` (0 .. images - 1): the same pixels and labels each time; IndexError outside."""
+    if not 0 <= index < settings.images:
+        raise IndexError(f"phantom {index} is not one of the {settings.images} of these settings")
+    exam = _exam(settings, index)
+    film = radiograph(exam, settings.size, seed=settings.seed, conspicuity=settings.conspicuity)
+    return Phantom(
+        image_id=_image_id(index),
+        patient_id=_patient_id(exam),
+        age=exam.age,
+        sex=exam.sex,
+        view=exam.view,
+        image=film.image,
+        masks=film.masks,
+        boxes=film.boxes,
+        truth=dict(zip(FINDINGS, exam.truth.tolist(), strict=True)),
+        labels=dict(zip(FINDINGS, exam.reported.tolist(), strict=True)),
+        drain=exam.drain,
+    )
+
+
+def write(root: Path, settings: PhantomSettings, workers: int = 1, progress: bool = True) -> None:
+    """Write the data set over `workers` processes; started again after a stop, it keeps what is whole and goes on.
+
+    Raises:
+        DataError: `root` holds phantoms of other settings, or something else.
+    """
+    root = Path(root)
+    _claim(root, settings)
+    if (root / TABLE).exists():
+        return
+    (root / "parts").mkdir(exist_ok=True)
+    (root / "images").mkdir(exist_ok=True)
+    starts = range(0, settings.images, CHUNK)
+    with tqdm(total=settings.images, unit="image", desc="phantoms", disable=not progress) as bar:
+        for drawn in _map(partial(_write_part, root, settings), starts, workers):
+            bar.update(drawn)
+    _write_text(root / "boxes.csv", _joined(_part(root, start) for start in starts))
+    _write_text(
+        root / TABLE, pd.DataFrame(_row(settings, index) for index in range(settings.images)).to_csv(index=False)
+    )
+    shutil.rmtree(root / "parts")
+    for abandoned in (root / "images").glob(".*"):  # temporary files of a writer that was killed
+        abandoned.unlink()
+
+
+def read(root: Path) -> CxrTable:
+    """Read a folder that `write` made; masks are drawn again when asked for.
+
+    The table's finding columns are the labels as reported; `truth:<finding>` is what was drawn, `drain` a chest drain.
+
+    Raises:
+        DataError: there are no phantoms in `root`, or not all of them yet.
+    """
+    root = Path(root)
+    settings = _settings_of(root)
+    if not (root / TABLE).exists():
+        raise DataError(
+            f"{root}: the phantoms were not all drawn (no {TABLE}); call phantom.write again with its settings"
+        )
+    text = {"image_id": str, "path": str, "patient_id": str, "view": str, "sex": str}
+    frame = pd.read_csv(root / TABLE, dtype=text, keep_default_na=False)
+    numbers = [column for column in frame.columns if column not in text]
+    frame[numbers] = frame[numbers].astype(float)
+    return CxrTable(
+        dataset="phantom",
+        kind="phantom",
+        root=root,
+        frame=frame,
+        findings=FINDINGS,
+        boxes=pd.read_csv(root / "boxes.csv", dtype={"image_id": str, "finding": str}, float_precision="round_trip"),
+        masks=lambda image_id: draw(settings, _index(image_id)).masks,
+        source={
+            "name": f"Phantoms ({settings.images} drawn at {settings.size} px, seed {settings.seed})",
+            "citation": "Synthetic radiographs drawn by cxr_kd; rates and co-occurrence after Wang et al., CVPR 2017",
+            "licence": "Apache-2.0, as the project",
+            "where": "drawn on this machine by cxr_kd.data.phantom",
+        },
+    )
+
+
+def _row(settings: PhantomSettings, index: int) -> dict[str, object]:
+    exam, image_id = _exam(settings, index), _image_id(index)
+    row: dict[str, object] = {
+        "image_id": image_id,
+        "path": f"images/{image_id}.png",
+        "patient_id": _patient_id(exam),
+        "view": exam.view,
+        "age": exam.age,
+        "sex": exam.sex,
+    }
+    row |= dict(zip(FINDINGS, exam.reported.astype(int).tolist(), strict=True))
+    row |= {f"truth:{name}": int(present) for name, present in zip(FINDINGS, exam.truth, strict=True)}
+    return row | {"drain": int(exam.drain)}
+
+
+def _write_part(root: Path, settings: PhantomSettings, start: int) -> int:
+    """Draw one chunk of images, then its boxes: the box file says that the chunk is whole. Returns its length."""
+    stop = min(start + CHUNK, settings.images)
+    if _part(root, start).exists():
+        return stop - start
+    boxes = []
+    for index in range(start, stop):
+        phantom = draw(settings, index)
+        _write_png(root / "images" / f"{phantom.image_id}.png", phantom.image)
+        boxes += [(phantom.image_id, name, *box) for name, box in phantom.boxes.items()]
+    _write_text(_part(root, start), pd.DataFrame(boxes, columns=list(BOX_COLUMNS)).to_csv(index=False))
+    return stop - start
+
+
+def _map(task: Callable[[int], int], starts: Sequence[int], workers: int) -> Iterator[int]:
+    if workers <= 1:
+        yield from map(task, starts)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(task, start) for start in starts]):
+            yield future.result()
+
+
+def _claim(root: Path, settings: PhantomSettings) -> None:
+    """Write the settings into an empty folder, or check that the folder is theirs."""
+    root.mkdir(parents=True, exist_ok=True)
+    if not (root / SETTINGS).exists():
+        if any(entry for entry in root.iterdir() if not entry.name.startswith(".")):
+            raise DataError(f"{root} holds files that are no phantoms (no {SETTINGS}); choose an empty folder")
+        _write_text(root / SETTINGS, json.dumps({"drawing": DRAWING, **settings.model_dump()}, indent=2) + "\n")
+    there = _settings_of(root)
+    if there != settings:
+        ours, theirs = settings.model_dump(), there.model_dump()
+        other = ", ".join(f"{key} {theirs[key]} (wanted {ours[key]})" for key in ours if ours[key] != theirs[key])
+        raise DataError(f"{root} holds phantoms of other settings: {other}; choose another folder or delete this one")
+
+
+def _settings_of(root: Path) -> PhantomSettings:
+    if not (root / SETTINGS).exists():
+        raise DataError(f"{root} holds no phantoms (no {SETTINGS}); draw some with cxr_kd.data.phantom.write")
+    try:
+        stored = json.loads((root / SETTINGS).read_text())
+        drawing = stored.pop("drawing")
+        settings = PhantomSettings(**stored)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{root / SETTINGS} is not a settings file of phantoms: {error}; delete the folder") from error
+    if drawing != DRAWING:
+        raise DataError(f"{root} holds phantoms of drawing {drawing}, this version draws {DRAWING}; delete the folder")
+    return settings
+
+
+@lru_cache(maxsize=4096)
+def _exam(settings: PhantomSettings, index: int) -> Exam:
+    return exam_of(
+        index,
+        seed=settings.seed,
+        rate_factor=settings.rate_factor,
+        minimum_rate=settings.minimum_rate,
+        label_noise=settings.label_noise,
+        drain_rate=settings.drain_rate,
+        images_a_patient=settings.images_a_patient,
+    )
+
+
+def _image_id(index: int) -> str:
+    return f"phantom-{index:06d}"
+
+
+def _index(image_id: str) -> int:
+    prefix, _, number = image_id.partition("-")
+    if prefix != "phantom" or not number.isdigit():
+        raise DataError(f"{image_id!r} is no phantom's image id (phantom-000000, phantom-000001, ...)")
+    return int(number)
+
+
+def _patient_id(exam: Exam) -> str:
+    return f"p{exam.patient:06d}"
+
+
+def _part(root: Path, start: int) -> Path:
+    return root / "parts" / f"{start:06d}.csv"
+
+
+def _joined(parts: Iterable[Path]) -> str:
+    """The parts' rows under one header."""
+    texts = [part.read_text().splitlines(keepends=True) for part in parts]
+    return texts[0][0] + "".join(line for lines in texts for line in lines[1:])
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    with written_whole(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG", compress_level=3)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,169 @@
+"""The one contract of every dataset: a table of images, a tuple of findings, and what is known about where they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+REQUIRED_COLUMNS = ("image_id", "path", "patient_id", "view", "age", "sex")
+BOX_COLUMNS = ("image_id", "finding", "x", "y", "width", "height")
+SEXES = ("M", "F", "")
+
+Kind = Literal["phantom", "mini", "full"]
+Masks = Callable[[str], Mapping[str, np.ndarray]]
+
+# Absolute, climbing out of the root, empty, or not posix: none of these is a place inside the dataset's folder.
+_UNSAFE_PATH = r"^$|^/|^[A-Za-z]:|\\|\x00|(?:^|/)\.\.(?:/|$)"
+_ROUNDING = 1e-6  # a box that ends at the image's edge may miss it by float rounding
+
+
+class DataError(Exception):
+    """Data that can't be used as it is; the message says what was found, where, and what to do."""
+
+
+def no_boxes() -> pd.DataFrame:
+    """Return the box table of a dataset without boxes: the columns, no rows."""
+    text = {name: pd.Series(dtype=str) for name in BOX_COLUMNS[:2]}
+    return pd.DataFrame({**text, **{name: pd.Series(dtype=float) for name in BOX_COLUMNS[2:]}})
+
+
+@dataclass(frozen=True, eq=False)
+class CxrTable:
+    """A dataset on disk as a table, one row an image; it checks itself when it is made.
+
+    Attributes:
+        dataset: the reader's name ("chestxray14", "phantom").
+        kind: the badge of every table and figure made from it.
+        root: the folder that the paths are relative to.
+        frame: RangeIndex; `image_id`, `path` (relative, posix), `patient_id`, `view` ("PA", "AP", "LL", ...), `age`
+            (years, NaN unknown), `sex` ("M", "F", ""), and one float column a finding in {1, 0, NaN}, NaN for "nobody
+            said". Other columns may follow.
+        findings: the finding columns, in the order of every label and logit array.
+        boxes: `image_id, finding, x, y, width, height`, fractions (0 to 1) of the image; x, y the upper left corner.
+        left_out: reason -> rows (of images or boxes) that the reader left out or blanked.
+        given_split: {} or {"train_val": ids, "test": ids} as the dataset's authors published it.
+        masks: image_id -> {finding: bool (h, w)}, where the dataset has masks.
+        source: name, citation, licence, where: what the data card prints. A reader whose files can change while their
+            names stay (the phantoms: settings) adds `fingerprint`, so that a cache of the old files is not taken.
+
+    Raises:
+        DataError: on anything of the above that does not hold, naming the column and the first rows at fault.
+    """
+
+    dataset: str
+    kind: Kind
+    root: Path
+    frame: pd.DataFrame
+    findings: tuple[str, ...]
+    boxes: pd.DataFrame = field(default_factory=no_boxes)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    given_split: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    masks: Masks | None = None
+    source: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise DataError(f"{self.dataset}: kind is {self.kind!r}; allowed: {', '.join(get_args(Kind))}")
+        self._check_columns()
+        self._check_rows()
+        self._check_boxes()
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @cached_property
+    def files_sha256(self) -> str:
+        """What the pixels depend on: SHA-256 (hex) of the ids and paths, in order, and the source's fingerprint."""
+        ids, paths = (self.frame[name].tolist() for name in ("image_id", "path"))
+        content = [self.dataset, self.source.get("fingerprint", ""), ids, paths]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+    def labels(self) -> np.ndarray:
+        """Return the labels, float32 (N, L) in {1, 0, NaN}, in the order of `findings`."""
+        return self.frame[list(self.findings)].to_numpy(np.float32)
+
+    def positions(self, image_ids: Iterable[str]) -> np.ndarray:
+        """Return the row number of each image id, int64 (n,); DataError for ids that the table does not hold."""
+        wanted = list(image_ids)
+        rows = pd.Index(self.frame["image_id"]).get_indexer(pd.Index(wanted, dtype=object))
+        unknown = [image_id for image_id, row in zip(wanted, rows, strict=True) if row < 0]
+        if unknown:
+            raise DataError(f"{self.dataset}: {len(unknown)} image ids are not in the table, e.g. {_some(unknown)}")
+        return np.asarray(rows, dtype=np.int64)
+
+    def select(self, image_ids: Iterable[str]) -> CxrTable:
+        """Return the table of these images only, in the given order, with their boxes; DataError for unknown ids."""
+        frame = self.frame.iloc[self.positions(image_ids)].reset_index(drop=True)
+        boxes = self.boxes[self.boxes["image_id"].isin(frame["image_id"])].reset_index(drop=True)
+        return replace(self, frame=frame, boxes=boxes)
+
+    def _check_columns(self) -> None:
+        missing = [name for name in (*REQUIRED_COLUMNS, *self.findings) if name not in self.frame.columns]
+        if missing:
+            raise DataError(f"{self.dataset}: the table has no column {_some(missing)}")
+        if not self.findings or len({*REQUIRED_COLUMNS, *self.findings}) != len(REQUIRED_COLUMNS) + len(self.findings):
+            raise DataError(
+                f"{self.dataset}: the findings {self.findings} must be at least one, each once, none named as a column"
+            )
+        index = self.frame.index
+        if not (isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1):
+            raise DataError(
+                f"{self.dataset}: the table needs a plain index 0..N-1; call reset_index(drop=True) on the frame"
+            )
+        for name in (*self.findings, "age"):
+            if not pd.api.types.is_float_dtype(self.frame[name]):
+                raise DataError(f"{self.dataset}: column {name!r} is {self.frame[name].dtype}, not float")
+
+    def _check_rows(self) -> None:
+        frame = self.frame
+        for name in ("image_id", "path", "patient_id", "view", "sex"):
+            self._refuse(_not_text(frame[name]), name, "is not text")
+        self._refuse(frame["image_id"].duplicated(), "image_id", "stands on more than one row")
+        self._refuse(frame["patient_id"] == "", "patient_id", "is blank")
+        self._refuse(frame["path"].str.contains(_UNSAFE_PATH), "path", "is not a relative posix path inside the root")
+        self._refuse(~frame["sex"].isin(SEXES), "sex", "is none of 'M', 'F', ''")
+        self._refuse(~(frame["age"].isna() | frame["age"].between(0, 130)), "age", "is not between 0 and 130 years")
+        for name in self.findings:
+            self._refuse(~(frame[name].isna() | frame[name].isin((0.0, 1.0))), name, "is none of 1, 0, NaN")
+
+    def _check_boxes(self) -> None:
+        if tuple(self.boxes.columns[: len(BOX_COLUMNS)]) != BOX_COLUMNS:
+            raise DataError(f"{self.dataset}: boxes need the columns {BOX_COLUMNS}, not {tuple(self.boxes.columns)}")
+        if self.boxes.empty:
+            return
+        x, y, width, height = (self.boxes[name].to_numpy(float) for name in BOX_COLUMNS[2:])
+        inside = (x >= 0) & (y >= 0) & (width > 0) & (height > 0)
+        inside &= (x + width <= 1 + _ROUNDING) & (y + height <= 1 + _ROUNDING)
+        known = self.boxes["finding"].isin(self.findings) & self.boxes["image_id"].isin(self.frame["image_id"])
+        wrong = ~(known.to_numpy() & inside)
+        if wrong.any():
+            first = self.boxes[wrong].iloc[0].to_dict()
+            raise DataError(
+                f"{self.dataset}: {wrong.sum()} boxes are not of an image and finding of the table, or leave the image "
+                f"(0..1), e.g. {first}"
+            )
+
+    def _refuse(self, wrong: pd.Series, column: str, why: str) -> None:
+        if wrong.any():
+            rows = self.frame[wrong]
+            examples = [f"row {row}: {value!r}" for row, value in rows[column].head(3).items()]
+            raise DataError(f"{self.dataset}: column {column!r} {why} in {len(rows)} rows, e.g. {'; '.join(examples)}")
+
+
+def _not_text(values: pd.Series) -> pd.Series:
+    if isinstance(values.dtype, pd.StringDtype):
+        return values.isna()
+    return ~values.map(lambda value: isinstance(value, str)).astype(bool)
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,101 @@
+"""Area under the ROC curve and average precision, for every finding and for many weightings of the images at once.
+
+A bootstrap over patients gives each patient a multiplicity and asks for the metric again, a thousand times. Nothing but
+the weights changes, so the scores are ranked once: `rank` turns one finding into sparse counts of (threshold, patient),
+where a threshold is a distinct score of a positive image, and each metric of R resamples is then a sparse-dense product
+and a cumulative sum over the thresholds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+CHUNK = 32  # resamples at a time: (patients, 32) float64 of a large test set stays in a processor's cache
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """One finding, ranked: T distinct scores of positive images, ascending, against G groups of images (patients).
+
+    positives[t, g]: positive images of group g with the score t.  below[t, g]: negative images of group g whose score
+    is under t and not under t - 1.  tied[t, g]: negative images of group g with the score t itself.
+    """
+
+    positives: csr_array
+    below: csr_array
+    tied: csr_array
+    negatives: np.ndarray  # (G,) negative images of each group
+
+    def both(self, weights: np.ndarray) -> np.ndarray:
+        """AUROC and average precision under each column of the group weights (G, R): (2, R).
+
+        NaN where the positive or the negative images weigh nothing.
+        """
+        chunks = [weights[:, start : start + CHUNK] for start in range(0, weights.shape[1], CHUNK)]
+        return np.concatenate([self._metrics(chunk) for chunk in chunks], axis=1)
+
+    def _metrics(self, weights: np.ndarray) -> np.ndarray:
+        """Both metrics of one chunk of weights (G, R): (2, R). Definitions as in scikit-learn, ties included."""
+        weights = np.ascontiguousarray(weights, dtype=np.float64)
+        positive = self.positives @ weights  # (T, R) weight of the positive images at each threshold
+        under = np.cumsum(self.below @ weights, axis=0)  # negative weight with a smaller score
+        all_positive, all_negative = positive.sum(axis=0), self.negatives @ weights
+        beaten = under + 0.5 * (self.tied @ weights) if self.tied.nnz else under
+        found = np.cumsum(positive[::-1], axis=0)[::-1]  # positive weight with this score or a larger one
+        called = found + (all_negative - under)  # everything with this score or a larger one
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # A threshold that no resampled image is above has no precision, and no positive weight to count it with.
+            precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+            auroc = np.einsum("tr,tr->r", positive, beaten) / (all_positive * all_negative)
+            average_precision = np.einsum("tr,tr->r", positive, precision) / all_positive
+        undefined = (all_positive == 0) | (all_negative == 0)
+        return np.where(undefined, np.nan, np.stack([auroc, average_precision]))
+
+
+def rank(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, group_count: int) -> Ranked:
+    """Rank one finding once: labels (N,) in {1, 0, NaN: left out}, scores (N,), groups (N,) in 0..group_count-1."""
+    is_positive, is_negative = labels == 1, labels == 0
+    thresholds, position = np.unique(scores[is_positive], return_inverse=True)
+    negative_scores, negative_groups = scores[is_negative], groups[is_negative]
+    first_over = np.searchsorted(thresholds, negative_scores, side="right")
+    first_not_under = np.searchsorted(thresholds, negative_scores, side="left")
+    under_some, tied = first_over < len(thresholds), first_not_under < first_over
+
+    def count(rows: np.ndarray, columns: np.ndarray) -> csr_array:
+        entries = (np.ones(len(rows)), (rows, columns))
+        return csr_array(entries, shape=(len(thresholds), group_count))  # equal (row, column) pairs add up
+
+    return Ranked(
+        positives=count(position, groups[is_positive]),
+        below=count(first_over[under_some], negative_groups[under_some]),
+        tied=count(first_not_under[tied], negative_groups[tied]),
+        negatives=np.bincount(negative_groups, minlength=group_count).astype(np.float64),
+    )
+
+
+def auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Area under the ROC curve of each finding: labels and scores (N, L), image weights (N,) -> (L,).
+
+    Labels are 1, 0 or NaN (not counted). NaN for a finding without a positive or without a negative image.
+    Source: Hanley and McNeil, Radiology 143 (1982): the chance that a positive scores above a negative, ties half.
+    """
+    return _per_finding(labels, scores, weights)[0]
+
+
+def average_precision(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Average precision of each finding, shapes and NaN as in `auroc`: the mean precision at each positive image.
+
+    Its chance level is the prevalence. Source: scikit-learn, `average_precision_score` (no interpolation).
+    """
+    return _per_finding(labels, scores, weights)[1]
+
+
+def _per_finding(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Both metrics of each finding with every image a group of its own: (2, L)."""
+    images = np.arange(len(labels))
+    column = np.ones((len(labels), 1)) if weights is None else np.asarray(weights, dtype=np.float64)[:, None]
+    ranked = (rank(labels[:, i], scores[:, i], images, len(images)) for i in range(labels.shape[1]))
+    return np.concatenate([finding.both(column) for finding in ranked], axis=1)

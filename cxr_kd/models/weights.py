@@ -1,0 +1,173 @@
+"""Weights in and out: our own files (safetensors with a card), and the ImageNet weights that others published."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from cxr_kd.models.classifier import CxrClassifier
+from cxr_kd.models.registry import ModelError, build, info
+
+# One key: safetensors writes several in no fixed order, and equal weights should make equal files.
+_CARD_KEY = "cxr_kd"
+_OWN_FIELDS = ("network", "findings", "image_size", "mean", "std")
+
+
+def save(model: CxrClassifier, path: Path | str, metadata: Mapping[str, Any]) -> None:
+    """Write a model's weights and its card, whole: network, findings, image size, preprocessing, and `metadata`.
+
+    `metadata` (study, split name and hash, seed, ...) holds what JSON can; raises ModelError for a reserved field.
+    """
+    taken = sorted(set(metadata) & set(_OWN_FIELDS))
+    if taken:
+        raise ModelError(f"metadata may not set {', '.join(taken)}: the model itself says that")
+    card = {**metadata, **_own_fields(model)}
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        safetensors.torch.save_file(state, part, metadata={_CARD_KEY: json.dumps(card, sort_keys=True)})
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path | str) -> CxrClassifier:
+    """Rebuild a classifier from a file of `save` alone, in eval mode on the CPU; raises ModelError naming the fault."""
+    card = read_metadata(path)
+    model = build(card["network"], card["findings"], image_size=card["image_size"])
+    _load_own(model, path)
+    return model.eval()
+
+
+def load_into(model: CxrClassifier, path: Path | str) -> None:
+    """Load a file of `save` into a model of the same network and findings; raises ModelError where they differ."""
+    card = read_metadata(path)
+    if card["network"] != model.name:
+        raise ModelError(f"{path} holds {card['network']}, not {model.name}")
+    if tuple(card["findings"]) != model.findings:
+        raise ModelError(f"{path} was trained for the findings {card['findings']}, this model has {model.findings}")
+    _load_own(model, path)
+
+
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """Read the card of a file of `save` without its weights; raises ModelError for a file that has none."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            found = file.metadata() or {}
+    except FileNotFoundError as error:
+        raise ModelError(f"no weights file at {path}") from error
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"{path} is not a whole safetensors file ({error})") from error
+    card = json.loads(found.get(_CARD_KEY, "{}"))
+    missing = [field for field in _OWN_FIELDS if field not in card]
+    if missing:
+        raise ModelError(f"{path} has no card that names its {missing[0]}: it was not written by cxr_kd")
+    return card
+
+
+def read_state(path: Path | str) -> dict[str, torch.Tensor]:
+    """Read a published state dict, .safetensors or .pt/.pth (tensors only: no code in it is ever run)."""
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelError(f"no weights file at {path}") from error
+    except (safetensors.SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ModelError(f"{path} can't be read as a file of tensors only ({str(error).splitlines()[0]})") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelError(f"{path} holds no state dict (names to tensors)")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def weights_folder() -> Path:
+    """Give the folder that published weights are looked for in: CXR_KD_WEIGHTS, or `weights/` in the project."""
+    if os.environ.get("CXR_KD_WEIGHTS"):
+        return Path(os.environ["CXR_KD_WEIGHTS"])
+    project = Path(__file__).resolve().parents[2]
+    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "weights"
+
+
+def load_imagenet(model: CxrClassifier) -> None:
+    """Load a network's published ImageNet weights, all but the 1000-way last layer.
+
+    From the weights folder (NAME.safetensors, NAME.pt or NAME.pth) where it has them, else from timm's hub. Raises
+    ModelError that says which file to put where.
+    """
+    folder = weights_folder()
+    places = [folder / f"{model.name}{suffix}" for suffix in (".safetensors", ".pt", ".pth")]
+    path = next((place for place in places if place.is_file()), None)
+    try:
+        load_published(model, read_state(path) if path else _from_hub(model.name))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}" if path else str(error)) from error
+
+
+def load_published(model: CxrClassifier, state: Mapping[str, torch.Tensor], *, keep_head: bool = False) -> None:
+    """Load a state dict in its authors' layout (darmo's or timm's); `keep_head` loads darmo's last layer, too."""
+    if info(model.name).library == "ours":
+        from cxr_kd.models.ofa import from_published
+
+        model.load_state_dict(from_published(state, model.state_dict(), keep_head=keep_head))
+        return
+    from cxr_kd.models.timm_networks import TimmFeatures, load_timm
+
+    assert isinstance(model.backbone, TimmFeatures)
+    load_timm(model.backbone, state)
+
+
+def _from_hub(name: str) -> dict[str, torch.Tensor]:
+    network = info(name)
+    where = f"put {network.weights_file} at {weights_folder() / name} with its own suffix (.pt or .safetensors)"
+    advice = f"{where}, or name another folder in CXR_KD_WEIGHTS"
+    if network.library == "ours":
+        raise ModelError(f"the ImageNet weights of {name} are on no hub: {advice}")
+    from cxr_kd.models.timm_networks import hub_state
+
+    try:
+        return hub_state(network.library_name)
+    except Exception as error:  # the hub's client fails in a dozen unrelated ways, and all mean the same here
+        raise ModelError(
+            f"the ImageNet weights of {name} can't be fetched ({type(error).__name__}): {advice}"
+        ) from error
+
+
+def _own_fields(model: CxrClassifier) -> dict[str, Any]:
+    network = info(model.name)
+    return {
+        "network": model.name,
+        "findings": list(model.findings),
+        "image_size": model.image_size,
+        "mean": list(network.mean),
+        "std": list(network.std),
+    }
+
+
+def _load_own(model: CxrClassifier, path: Path | str) -> None:
+    state = safetensors.torch.load_file(path)
+    for key, value in model.state_dict().items():
+        if key not in state:
+            raise ModelError(f"{path} has no {key!r}: it was written by another version of {model.name}")
+        if state[key].shape != value.shape:
+            raise ModelError(
+                f"{path}: {key!r} has shape {tuple(state[key].shape)} where {tuple(value.shape)} belongs; "
+                f"it was trained at {read_metadata(path)['image_size']} px, this model is for {model.image_size} px"
+            )
+    unknown = sorted(set(state) - set(model.state_dict()))
+    if unknown:
+        raise ModelError(f"{path} has {unknown[0]!r}, which {model.name} lacks: it is another version's")
+    model.load_state_dict(state)

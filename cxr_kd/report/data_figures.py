@@ -1,0 +1,145 @@
+"""The figures of the data: how often each finding is there and with which others, who the patients are, the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+
+from cxr_kd.report.style import INK, MUTED, RULE, StudyFigure, finding_name, styled
+
+SIDE_COLOURS = {"train": "#274060", "validation": "#6f9bc4", "test": "#b9cde0"}  # one hue: sides are not networks
+OUTLINES = ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#009e73", "#d55e00")
+VIEW_COLOUR = "#274060"
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One radiograph of a contact sheet: image (H, W) uint8; boxes as fractions of the image; masks (h, w) bool."""
+
+    image: np.ndarray
+    title: str = ""
+    boxes: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)  # x, y, width, height
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@styled
+def prevalence(positives: Mapping[str, Mapping[str, int]], images: Mapping[str, int]) -> Figure:
+    """Share of positive images of each finding on each side of the split, with the count of positives written beside.
+
+    `positives`: side -> finding -> count; `images`: side -> count. As `data.json` holds them.
+    """
+    sides = list(positives)
+    findings = sorted(positives[sides[0]], key=lambda f: -sum(positives[side][f] for side in sides))
+    figure = StudyFigure(figsize=(8.6, 0.9 + 0.42 * len(findings)), layout="constrained")
+    axes = figure.subplots()
+    thickness = 0.8 / len(sides)
+    for i, side in enumerate(sides):
+        share = [100 * positives[side][f] / max(images[side], 1) for f in findings]
+        rows = np.arange(len(findings)) + (i - (len(sides) - 1) / 2) * thickness
+        label = f"{side} ({images[side]:,} images)"
+        bars = axes.barh(rows, share, thickness * 0.92, color=SIDE_COLOURS.get(side, MUTED), label=label)
+        axes.bar_label(bars, [f"{positives[side][f]:,}" for f in findings], padding=3, fontsize=7.5, color=MUTED)
+    axes.set_yticks(range(len(findings)), [finding_name(f) for f in findings])
+    axes.invert_yaxis()
+    axes.set_xlabel("positive images (% of the side; the number beside a bar counts them)")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.legend(loc="lower right")
+    return figure
+
+
+@styled
+def cooccurrence(labels: np.ndarray, findings: Sequence[str]) -> Figure:
+    """Of the images with the row's finding, the share with the column's too (%); labels (N, L), NaN: unknown."""
+    positive = (labels == 1).astype(float)
+    known = (~np.isnan(labels)).astype(float)
+    both, asked = positive.T @ positive, positive.T @ known
+    share = np.divide(100 * both, asked, out=np.full(both.shape, np.nan), where=asked > 0)
+    np.fill_diagonal(share, np.nan)
+    figure = StudyFigure(figsize=(8.2, 0.42 * len(findings) + 1.8), layout="constrained")
+    axes = figure.subplots()
+    top = np.nanmax(share) if np.isfinite(share).any() else 1
+    drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=max(top, 1), aspect="auto")
+    for row, column in zip(*np.nonzero(np.isfinite(share)), strict=True):
+        dark = share[row, column] > 0.55 * top
+        axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=8,
+                  color="white" if dark else INK)  # fmt: skip
+    counts = positive.sum(axis=0).astype(int)
+    axes.set_yticks(
+        range(len(findings)), [f"{finding_name(f)}  ({n:,})" for f, n in zip(findings, counts, strict=True)]
+    )
+    axes.set_xticks(range(len(findings)), [finding_name(f) for f in findings], rotation=45, ha="right")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_ylabel("of the images with ... (positives)")
+    bar = figure.colorbar(drawn, ax=axes, label="... have this finding too (%)", pad=0.02, fraction=0.04)
+    bar.outline.set_visible(False)
+    return figure
+
+
+@styled
+def patients(frame: pd.DataFrame) -> Figure:
+    """Age by sex, images a patient, and views; `frame` has a data set table's patient_id, age, sex and view columns."""
+    figure = StudyFigure(figsize=(8.6, 2.7), layout="constrained")
+    age, exams, view = figure.subplots(1, 3, width_ratios=(1.5, 1, 0.9))
+    people = frame.drop_duplicates("patient_id")
+    groups = [(name, people.loc[people["sex"] == sex, "age"].dropna())
+              for sex, name in (("F", "women"), ("M", "men"), ("", "sex unknown"))]  # fmt: skip
+    groups = [(name, ages) for name, ages in groups if len(ages)]
+    bins = np.arange(0, max([100, *(ages.max() + 5 for _, ages in groups)]), 5)
+    colours = ("#8c5a9e", "#5f7f3a", RULE)
+    if groups:
+        age.hist([ages for _, ages in groups], bins=bins, stacked=True, color=colours[: len(groups)],
+                 label=[f"{name} ({len(ages):,})" for name, ages in groups])  # fmt: skip
+        age.legend()
+    age.set(title="Age", xlabel="age at the first image (years)", ylabel="patients")
+    counts = frame["patient_id"].value_counts().clip(upper=10).value_counts().sort_index()
+    exams.bar(counts.index, counts, color=VIEW_COLOUR, width=0.8)
+    exams.set(title="Images a patient", xlabel="images (10: ten or more)", ylabel="patients")
+    views = frame["view"].replace("", "unknown").value_counts()
+    bars = view.bar(views.index, 100 * views / len(frame), color=VIEW_COLOUR, width=0.6)
+    view.bar_label(bars, [f"{n:,}" for n in views], padding=2, fontsize=8, color=MUTED)
+    view.set(title="View", xlabel="projection", ylabel="images (%)")
+    for axes in (age, exams, view):
+        axes.grid(axis="y")
+    return figure
+
+
+@styled
+def contact_sheet(pictures: Sequence[Picture], columns: int = 5) -> Figure:
+    """Radiographs in a grid, each with its title and the outlines of its boxes and masks, one colour a finding."""
+    rows = -(-len(pictures) // columns)
+    marked = list(dict.fromkeys(f for picture in pictures for f in (*picture.masks, *picture.boxes)))
+    colours = {finding: OUTLINES[i % len(OUTLINES)] for i, finding in enumerate(marked)}
+    tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03)
+    figure = StudyFigure(figsize=(8.6, 8.6 / columns * rows * 1.14), layout=tight)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, picture in zip(grid.flat, pictures, strict=False):
+        axes.imshow(picture.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(picture.title, fontsize=8, fontweight="normal")
+        outline(axes, picture, colours)
+    return figure
+
+
+def outline(axes: Axes, picture: Picture, colours: Mapping[str, str], width: float = 1.2) -> None:
+    """Draw the edges of a picture's masks and boxes onto axes that show its image."""
+    height, across = picture.image.shape
+    for finding, mask in picture.masks.items():
+        if mask.any():
+            # contour() puts the centre of pixel i at i; the mask may have another size than the image.
+            x = (np.arange(mask.shape[1]) + 0.5) * across / mask.shape[1] - 0.5
+            y = (np.arange(mask.shape[0]) + 0.5) * height / mask.shape[0] - 0.5
+            axes.contour(x, y, mask.astype(float), levels=[0.5], colors=[colours[finding]], linewidths=width)
+    for finding, (left, top, wide, high) in picture.boxes.items():
+        corner = (left * across - 0.5, top * height - 0.5)
+        box = Rectangle(corner, wide * across, high * height, fill=False, edgecolor=colours[finding], linewidth=width)
+        axes.add_patch(box)

@@ -1,0 +1,191 @@
+"""The figures of results: how training went, AUROC with its intervals, what distillation changed, what a network costs.
+
+Each takes data frames and the styles of the study's arms (`style.arm_styles(study)`) and gives a matplotlib Figure.
+`evaluations` and `comparisons` are the frames of `cxr_kd.evaluation.arms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.report.style import INK, MUTED, RULE, ArmStyle, StudyFigure, finding_name, styled
+
+METRIC_NAMES = {"auroc": "AUROC", "average_precision": "Average precision"}
+Styles = Mapping[str, ArmStyle]
+
+
+@styled
+def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], styles: Styles) -> Figure:
+    """Training loss and validation AUROC against the epoch; `histories`: arm -> history.csv of each of its seeds."""
+    figure = StudyFigure(figsize=(8.6, 3.2), layout="constrained")
+    loss, score = figure.subplots(1, 2)
+    for arm, style in styles.items():
+        for history in histories.get(arm, ()):
+            for axes, column in ((loss, "loss"), (score, "validation_auroc")):
+                many = len(history) > 25
+                axes.plot(history["epoch"], history[column], color=style.colour, linewidth=1.6,
+                          marker="" if many else style.marker, markersize=4, clip_on=False)  # fmt: skip
+    loss.set(title="Training loss", ylabel="loss (each network's own objective)")
+    score.set(title="Validation", ylabel="mean AUROC over findings")
+    for axes in (loss, score):
+        axes.set_xlabel("epoch")
+        axes.grid(axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    _legend(figure, [style for arm, style in styles.items() if arm in histories])
+    return figure
+
+
+@styled
+def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Figure:
+    """The metric of each finding and the mean for every arm, with 95 % intervals; left-out findings are named."""
+    shown = [style for arm, style in styles.items() if arm in set(evaluations["arm"])]
+    findings = [MEAN, *(f for f in evaluations["finding"].unique() if f != MEAN)]
+    height = 0.2 + 0.085 * len(shown)  # inches a finding
+    figure = StudyFigure(figsize=(8.6, 1.3 + height * len(findings)), layout="constrained")
+    axes = figure.subplots()
+    rows = {arm: part.set_index("finding").loc[findings] for arm, part in evaluations.groupby("arm")}
+    spread = np.linspace(-0.32, 0.32, len(shown)) if len(shown) > 1 else [0.0]
+    for offset, style in zip(spread, shown, strict=True):
+        part = rows[style.arm]
+        _intervals(
+            axes, part[metric], part[f"{metric}_low"], part[f"{metric}_high"], np.arange(len(findings)) + offset, style
+        )
+    if metric == "auroc":
+        axes.axvline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.annotate("chance", (0.5, 0), (3, 4), ("data", "axes fraction"), "offset points", color=MUTED, fontsize=8.5)
+    _finding_rows(axes, findings, rows[shown[0].arm])
+    axes.set_xlabel(f"{METRIC_NAMES[metric]} on the test side, 95 % interval over patients")
+    _legend(figure, shown)
+    return figure
+
+
+@styled
+def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
+    """Mean AUROC over findings of each arm with its 95 % interval: teachers, student alone, student distilled."""
+    rows = evaluations[evaluations["finding"] == MEAN].set_index("arm")
+    shown = [style for arm, style in styles.items() if arm in rows.index]
+    figure = StudyFigure(figsize=(8.6, 0.75 + 0.42 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    for position, style in enumerate(shown):
+        row = rows.loc[style.arm]
+        _intervals(axes, row["auroc"], row["auroc_low"], row["auroc_high"], position, style, size=7, width=2.2)
+        text = f"{row['auroc']:.3f}" if np.isfinite(row["auroc"]) else "not scored"
+        axes.annotate(text, (1, position), (8, 0), ("axes fraction", "data"), "offset points", va="center",
+                      fontweight="bold", annotation_clip=False)  # fmt: skip
+    axes.set_yticks(range(len(shown)), [style.label for style in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("mean AUROC over findings on the test side, 95 % interval over patients")
+    return figure
+
+
+@styled
+def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Figure:
+    """Distilled minus alone for each finding and the mean, a panel a distilled student; filled: zero is outside."""
+    pairs = [(str(second), frame) for second, frame in comparisons.groupby("second", sort=False)]
+    if not pairs:
+        raise ValueError("no comparison to draw: the study trains no student both alone and distilled")
+    findings = [MEAN, *(f for f in comparisons["finding"].unique() if f != MEAN)]
+    figure = StudyFigure(figsize=(8.6, 1.2 + 0.27 * len(findings)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(pairs), sharex=True, sharey=True))
+    for axes, (second, frame) in zip(panels, pairs, strict=True):
+        rows, style = frame.set_index("finding").loc[findings], styles[second]
+        estimate, low, high = (rows[f"{metric}_{part}"] for part in ("difference", "low", "high"))
+        clear = ((low > 0) | (high < 0)).to_numpy()
+        for mask, filled in ((clear, True), (~clear, False)):
+            _intervals(axes, estimate[mask], low[mask], high[mask], np.flatnonzero(mask), style, filled=filled)
+        axes.axvline(0, color=INK, linewidth=0.9)
+        axes.set_title(style.label)
+        _finding_rows(axes, findings, rows)
+    figure.supxlabel(
+        f"difference of {METRIC_NAMES[metric]}, distilled minus alone, 95 % interval of the paired difference",
+        fontsize=9.5,
+    )
+    return figure
+
+
+@styled
+def cost_against_auroc(cost: pd.DataFrame, evaluations: pd.DataFrame, styles: Styles) -> Figure:
+    """Mean AUROC against latency; `cost`: one row an arm with latency_ms_median, _p25, _p75. Both with intervals.
+
+    Latency is drawn on a logarithmic axis: what matters of it is the ratio.
+    """
+    latencies = cost.set_index("arm")[["latency_ms_median", "latency_ms_p25", "latency_ms_p75"]]
+    rows = evaluations[evaluations["finding"] == MEAN].set_index("arm").join(latencies, how="inner")
+    shown = [style for arm, style in styles.items() if arm in rows.index]
+    figure = StudyFigure(figsize=(8.6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for style in shown:
+        row = rows.loc[style.arm]
+        latency, score = row["latency_ms_median"], row["auroc"]
+        axes.errorbar(
+            latency, score, color=style.colour, marker=style.marker, markersize=8, elinewidth=1.2, alpha=0.9,
+            xerr=[[latency - row["latency_ms_p25"]], [row["latency_ms_p75"] - latency]],
+            yerr=[[score - row["auroc_low"]], [row["auroc_high"] - score]],
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("latency of one image on this processor, one thread (ms; median, quartiles)")
+    axes.set_ylabel("mean AUROC (95 % interval)")
+    axes.grid()
+    _legend(figure, shown)
+    return figure
+
+
+def _intervals(
+    axes: Axes,
+    value: Any,
+    low: Any,
+    high: Any,
+    position: Any,
+    style: ArmStyle,
+    *,
+    size: float = 5,
+    width: float = 1.5,
+    filled: bool = True,
+) -> None:
+    """Marks at `value` on the rows `position` with a line from low to high; NaN draws nothing."""
+    axes.hlines(position, low, high, color=style.colour, linewidth=width)
+    axes.plot(np.atleast_1d(value), np.atleast_1d(position), style.marker, color=style.colour, markersize=size,
+              markerfacecolor=style.colour if filled else "white", linestyle="none")  # fmt: skip
+
+
+def _finding_rows(axes: Axes, findings: Sequence[str], counts: pd.DataFrame) -> None:
+    """Label a row a finding with its positives, the mean first and set apart; write why a finding is left out."""
+    labels = ["Mean over findings"]
+    for position, (finding, row) in enumerate(counts.loc[list(findings[1:])].iterrows(), start=1):
+        labels.append(f"{finding_name(str(finding))}  (n = {int(row['positives']):,})")
+        if row["left_out"]:
+            axes.annotate(f"left out: {row['left_out']}", (0, position), (6, 0), ("axes fraction", "data"),
+                          "offset points", va="center", color=MUTED, fontsize=8.5,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
+    axes.set_yticks(range(len(findings)), labels)
+    for label in axes.get_yticklabels()[:1]:  # none on the right-hand panels of a shared axis
+        label.set_fontweight("bold")
+    axes.axhline(0.5, color=RULE, linewidth=1)
+    axes.set_ylim(len(findings) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+
+
+def _legend(figure: Figure, shown: Sequence[ArmStyle]) -> None:
+    """The arms, in the study's order, above the axes."""
+    handles = [
+        Line2D([], [], color=style.colour, marker=style.marker, markersize=5.5, linewidth=1.6, label=style.label)
+        for style in shown
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(3, max(1, len(handles))), handlelength=1.8)

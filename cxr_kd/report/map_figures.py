@@ -1,0 +1,115 @@
+"""The explanation figure: what the teacher, the student alone and the distilled student look at, on one colour scale.
+
+A map cell says how much the logit of the finding would gain if the whole image looked like that cell, so maps of
+different networks share a unit, and are drawn on one scale. A map is never stretched to its own maximum: where a
+network sees no evidence, the panel stays empty and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from cxr_kd.report.data_figures import Picture, outline
+from cxr_kd.report.style import INK, MUTED, ArmStyle, StudyFigure, finding_name, styled
+
+TRUTH = "#56b4e9"
+NO_EVIDENCE = 0.02  # of the scale: less can't be told from nothing on paper
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """One row of the figure: one image and one finding.
+
+    image (H, W) uint8; label 1, 0 or NaN; truth: a mask (h, w) bool or a box (x, y, width, height as fractions of the
+    image), or None where nobody marked it; maps: arm -> (h, w), at least 0, in logits; logits: arm -> logit.
+    """
+
+    image: np.ndarray
+    image_id: str
+    finding: str
+    label: float
+    maps: Mapping[str, np.ndarray]
+    logits: Mapping[str, float]
+    truth: np.ndarray | tuple[float, float, float, float] | None = field(default=None)
+
+
+@styled
+def explanation(rows: Sequence[Explained], styles: Mapping[str, ArmStyle]) -> Figure:
+    """A row an image and finding; columns: the radiograph, what is marked on it, and the map of each arm in `rows`."""
+    shown = [style for arm, style in styles.items() if any(arm in row.maps for row in rows)]
+    top = max((float(m.max()) for row in rows for m in row.maps.values() if m.size), default=0.0) or 1.0
+    columns, side = 2 + len(shown), 9.2 / (2 + len(shown))
+    height = (side + 0.28) * len(rows) + 0.9  # inches
+    headings = 0.32 / height  # the columns' names, above the first row
+    tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, rect=(0, 0, 1, 1 - headings))
+    figure = StudyFigure(figsize=(9.2, height), layout=tight)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for row, axes in zip(rows, grid, strict=True):
+        _radiograph(axes[0], row, finding_name(row.finding))
+        _radiograph(axes[1], row, f"{_said(row.label)}, {'outlined' if row.truth is not None else 'not outlined'}")
+        _truth(axes[1], row)
+        for panel, style in zip(axes[2:], shown, strict=True):
+            _map(panel, row, style, top)
+    for axes, style in zip(grid[0, 2:], shown, strict=True):
+        heading = style.label.replace(" from ", "\nfrom ")
+        name = axes.annotate(heading, (0, 1), (0, 17), "axes fraction", "offset points", fontsize=8, fontweight="bold")
+        name.set_in_layout(False)  # a long name must not push its column away from the others
+    drawn = ScalarMappable(Normalize(0, top), _colours())
+    bar = figure.colorbar(drawn, ax=grid, location="bottom", fraction=0.025, pad=0.01, aspect=50)
+    bar.ax.set_facecolor("#8a8a8a")  # the grey of a radiograph under the transparent end of the scale
+    bar.set_label("evidence for the finding (logits; 0: none); one scale for all maps")
+    return figure
+
+
+def _radiograph(axes: Axes, row: Explained, title: str) -> None:
+    axes.imshow(row.image, cmap="gray", vmin=0, vmax=255)
+    axes.set_title(title, fontsize=8, fontweight="normal", color=INK)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _truth(axes: Axes, row: Explained, width: float = 1.4) -> None:
+    """Outline the truth where there is one."""
+    if isinstance(row.truth, np.ndarray):
+        outline(axes, Picture(row.image, masks={row.finding: row.truth}), {row.finding: TRUTH}, width)
+    elif row.truth is not None:
+        outline(axes, Picture(row.image, boxes={row.finding: row.truth}), {row.finding: TRUTH}, width)
+
+
+def _map(axes: Axes, row: Explained, style: ArmStyle, top: float) -> None:
+    """The radiograph, the map over it, the truth's outline, logit and probability, and a frame in the arm's colour."""
+    if style.arm not in row.maps:
+        axes.set_axis_off()
+        return
+    logit = row.logits[style.arm]
+    _radiograph(axes, row, f"logit {logit:+.2f}, p = {1 / (1 + np.exp(-logit)):.2f}".replace("-", "\N{MINUS SIGN}"))
+    values = row.maps[style.arm]
+    height, across = row.image.shape
+    axes.imshow(values, cmap=_colours(), vmin=0, vmax=top, interpolation="bilinear",
+                extent=(-0.5, across - 0.5, height - 0.5, -0.5))  # fmt: skip
+    _truth(axes, row, 0.9)
+    if values.max() < NO_EVIDENCE * top:
+        axes.text(0.5, 0.04, "no evidence", transform=axes.transAxes, ha="center", color="white", fontsize=8,
+                  bbox={"facecolor": MUTED, "edgecolor": "none", "pad": 2})  # fmt: skip
+    axes.spines[:].set(visible=True, color=style.colour, linewidth=1.6)
+
+
+def _colours() -> ListedColormap:
+    """Yellow to dark red, transparent at zero, so that the radiograph shows where there is no evidence."""
+    colours = colormaps["YlOrRd"](np.linspace(0.05, 1, 256))
+    colours[:, 3] = 0.85 * np.linspace(0, 1, 256) ** 0.6
+    return ListedColormap(colours, name="evidence")
+
+
+def _said(label: float) -> str:
+    return "unknown" if np.isnan(label) else "present" if label == 1 else "absent"

@@ -1,0 +1,141 @@
+"""The report of a study: one self-contained HTML file that a browser opens from disk, its every number from a file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from cxr_kd.evaluation.arms import arm_of, arms
+from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.files import written_whole
+from cxr_kd.report import data_figures, figures, tables
+from cxr_kd.report.answer import answer, badge, cost_sentences
+from cxr_kd.report.inputs import Inputs, read_inputs
+from cxr_kd.report.published import mean_table, paper_cost_table, paper_finding_table, published
+from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_svg
+from cxr_kd.study import Study
+
+NOTEBOOKS = {
+    "01_data": "The data",
+    "02_teacher": "Training a teacher",
+    "03_distill": "Training a student",
+    "04_ablation": "Comparing the networks",
+    "05_explain": "What the networks look at",
+    "06_device": "What the networks cost",
+    "07_report": "Writing this report",
+}
+
+
+def write_report(study: Study) -> Path:
+    """Write `reports/STUDY/index.html`, whole, and give its path.
+
+    Raises ReportError (cxr_kd.report.inputs) where a file of the study is missing or belongs to another split.
+    """
+    inputs, styles = read_inputs(study), arm_styles(study)
+    context = {
+        "study": study,
+        "badge": badge(inputs.data),
+        "data": inputs.data,
+        "notebooks": _notebooks(study),
+        **_results(study, inputs, styles),
+        **_data_section(inputs),
+        **_again(study, inputs),
+    }
+    environment = Environment(
+        loader=PackageLoader("cxr_kd.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["finding"] = finding_name
+    environment.globals["style_sheet"] = Markup(environment.get_template("report.css").render())
+    target = study.reports / "index.html"
+    with written_whole(target) as temporary:
+        temporary.write_text(environment.get_template("report.html").render(context), encoding="utf-8")
+    return target
+
+
+def _results(study: Study, inputs: Inputs, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
+    """Answer, figures and tables of results, of the paper's figures beside them, and of cost."""
+    evaluations, comparisons, cost = inputs.evaluations, inputs.comparisons, inputs.cost
+    first = {arm: runs[0] for arm, runs in arms(study).items()}
+    teachers = {arm: arm_of(study.teacher_run(run.teacher, run.seed)) for arm, run in first.items() if run.teacher}
+    means = tables.records(evaluations[evaluations["finding"] == MEAN], "arm")
+    one_arm = evaluations[(evaluations["arm"] == next(iter(styles))) & (evaluations["finding"] != MEAN)]
+    left_out = one_arm[one_arm["left_out"] != ""]
+    keys = ("auroc", "auroc_low", "auroc_high")
+    differ = not comparisons.empty
+    return {
+        "answer": answer(comparisons, styles, inputs.data),
+        "cost_sentences": cost_sentences(cost, teachers, styles),
+        "key_figures": [(style, tables.estimate(*(means[arm][key] for key in keys))) for arm, style in styles.items()],
+        "left_out_findings": list(zip(left_out["finding"], left_out["left_out"], strict=True)),
+        "mean_figure": _drawn(figures.mean_auroc(evaluations, styles)),
+        "forest_figure": _drawn(figures.forest(evaluations, styles)),
+        "difference_figure": _drawn(figures.paired_differences(comparisons, styles)) if differ else None,
+        "results_table": tables.results_table(evaluations, comparisons, styles),
+        "auroc_table": tables.finding_table(evaluations, styles),
+        "precision_table": tables.finding_table(evaluations, styles, "average_precision"),
+        "difference_table": tables.difference_table(comparisons, styles) if differ else None,
+        "curves_figure": _drawn(figures.learning_curves(inputs.histories, styles)),
+        "published": published(),
+        "published_tables": [mean_table(evaluations, inputs.data, styles),
+                             paper_finding_table(evaluations, inputs.data, styles)],
+        "cost_figure": _drawn(figures.cost_against_auroc(cost, evaluations, styles)),
+        "cost_table": tables.cost_table(cost, styles),
+        "paper_cost_table": paper_cost_table(cost, styles),
+        "explanations": [(_picture(file), caption) for file, caption in inputs.explanations],
+    }  # fmt: skip
+
+
+def _data_section(inputs: Inputs) -> dict[str, Any]:
+    images = {side: counts["images"] for side, counts in inputs.data["split"]["sides"].items()}
+    return {
+        "prevalence_figure": _drawn(data_figures.prevalence(inputs.data["positives"], images)),
+        "pictures": [(_picture(file), caption) for file, caption in inputs.pictures],
+        "split_table": tables.split_table(inputs.data),
+        "left_out_table": tables.left_out_table(inputs.data),
+    }
+
+
+def _again(study: Study, inputs: Inputs) -> dict[str, Any]:
+    """How to run the study again, and what it ran with, from the cards."""
+    cards = list(inputs.cards.values())
+    data_folder = "" if study.data.dataset == "phantom" else " DATA=DIR"
+    versions: dict[str, set[str]] = {}
+    for card in cards:
+        for name, version in card["versions"].items():
+            versions.setdefault(name, set()).add(str(version))
+    return {
+        "command": f"make study STUDY=studies/{study.file.name}{data_folder}",
+        "run_table": tables.run_table(cards),
+        "versions": {name: ", ".join(sorted(found)) for name, found in versions.items()},
+        "finished": max(str(card["finished"]) for card in cards)[:16].replace("T", " "),
+        "commits": sorted({str(card["git_commit"] or "not in a git checkout") for card in cards}),
+        "study_text": study.file.read_text(encoding="utf-8"),
+    }
+
+
+def _notebooks(study: Study) -> list[tuple[str, str, str]]:
+    """Relative link, name and title of each executed notebook, in order; this report's own is written after it."""
+    pages = {path.stem for path in (study.reports / "notebooks").glob("*.html")}
+    if pages:
+        pages.add("07_report")
+    return [(f"notebooks/{name}.html", name, NOTEBOOKS.get(name.split("-")[0], "")) for name in sorted(pages)]
+
+
+def _drawn(figure: Figure) -> str:
+    """A figure as the address of an inlined SVG."""
+    return "data:image/svg+xml;base64," + base64.b64encode(to_svg(figure)).decode()
+
+
+def _picture(file: Path) -> str:
+    """A PNG file as the address of an inlined image."""
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()

@@ -1,0 +1,105 @@
+"""Other people's figures beside this study's own, each in the column of the split that it was measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.report.style import ArmStyle, finding_name
+from cxr_kd.report.tables import DASH, Cell, Table, estimate, records
+
+Styles = Mapping[str, ArmStyle]
+SPLITS = {"official": "Official split", "random-70-10-20": "Random 70/10/20"}  # this study's names of published splits
+
+
+@cache
+def published() -> dict[str, Any]:
+    """The content of `published.yaml`."""
+    return yaml.safe_load(files("cxr_kd.report").joinpath("published.yaml").read_text(encoding="utf-8"))
+
+
+def own_column(data: Mapping[str, Any]) -> str:
+    """The column that this study's figures stand in: a published split's only on the full data set itself."""
+    if data["dataset"] == "chestxray14" and data["kind"] == "full":
+        return SPLITS[data["split"]["name"]]
+    what = {"phantom": "phantoms", "mini": "a miniature", "full": data["dataset"]}[data["kind"]]
+    return f"This study: {what}"
+
+
+def mean_table(evaluations: pd.DataFrame, data: Mapping[str, Any], styles: Styles) -> Table:
+    """Mean AUROC of this study's arms and of published networks; one column a split, and ours where it belongs."""
+    columns = {"not stated": "Split not stated", "random 70/10/20": "Random 70/10/20", "official": "Official split"}
+    own, heads = own_column(data), list(columns.values())
+    heads = heads if own in heads else [own, *heads]
+    means = records(evaluations[evaluations["finding"] == MEAN], "arm")
+
+    def line(first: Cell, source: str, column: str, value: Cell) -> list[Cell | str]:
+        return [first, *(value if head == column else "" for head in heads), source]
+
+    rows = []
+    for arm, style in styles.items():
+        row = means[arm]
+        value = estimate(row["auroc"], row["auroc_low"], row["auroc_high"])
+        rows.append(line(Cell(style.label, style=style), "this study", own, value))
+    for entry in published()["mean_auroc"]:
+        rows.append(line(Cell(entry["what"]), entry["source"], columns[entry["split"]], Cell(_printed(entry["auroc"]))))
+    note = "Published figures come without an interval. Compare within a column only: splits differ in difficulty."
+    return Table("Mean AUROC, published figures by split", ("Network", *heads, "Source"), rows, note,
+                 frozenset({0, len(heads) + 1}))  # fmt: skip
+
+
+def paper_finding_table(evaluations: pd.DataFrame, data: Mapping[str, Any], styles: Styles) -> Table:
+    """The paper's AUROC of the findings that are known, beside this study's distilled students."""
+    paper = published()["paper"]
+    distilled = _distilled(styles)
+    ours = {arm: records(evaluations[evaluations["arm"] == arm], "finding") for arm in distilled}
+
+    def own(arm: str, finding: str) -> Cell:
+        row = ours[arm].get(finding)
+        return Cell(DASH) if row is None else estimate(row["auroc"], row["auroc_low"], row["auroc_high"])
+
+    lines = [
+        [finding_name(finding), f"{value:.3f}", *(own(arm, finding) for arm in distilled)]
+        for finding, value in paper["finding_auroc"].items()
+    ]
+    columns = [f"{own_column(data)}: {style.label}" for style in distilled.values()]
+    heads = ("Finding", f"The paper: {paper['student']} (split {paper['split']})", *columns)
+    return Table("AUROC of single findings", heads, lines, f"The paper's figures: {paper['finding_auroc_source']}.")
+
+
+def paper_cost_table(cost: pd.DataFrame, styles: Styles) -> Table:
+    """The paper's cost of its student beside this study's distilled students; `cost`: device.csv with `arm`."""
+    paper, by_arm = published()["paper"], records(cost, "arm")
+    arms = [arm for arm in _distilled(styles) if arm in by_arm]
+    quantities = (
+        ("Parameters (million)", "parameters", 1e6),
+        ("Multiply-accumulates (10\N{SUPERSCRIPT NINE})", "macs", 1e9),
+        ("File (MB)", "file_mb", 1),
+    )
+    lines = [
+        [name, f"{paper['cost'][key] / unit:.3g}", *(f"{by_arm[arm][key] / unit:.3g}" for arm in arms)]
+        for name, key, unit in quantities
+    ]
+    for device, latency in paper["latency_ms"].items():
+        lines.append([f"Latency on {device} (ms)", f"{latency:g}", *("" for _ in arms)])
+    first = cost.to_dict("records")[0]
+    latencies = [f"{by_arm[arm]['latency_ms_median']:.1f}" for arm in arms]
+    lines.append([f"Latency on {first['cpu']}, one thread (ms)", "", *latencies])
+    columns = [f"This study: {styles[arm].label}, {int(first['image_size'])} px" for arm in arms]
+    heads = ("Quantity", f"The paper: {paper['student']}, {paper['image_size']} px", *columns)
+    return Table("Cost beside the paper's", heads, lines, "Latencies on different processors do not compare.")
+
+
+def _printed(auroc: float) -> str:
+    """A published figure with the digits that it was published with, three at least."""
+    return f"{auroc:.3f}" if round(auroc, 3) == auroc else f"{auroc:.4f}"
+
+
+def _distilled(styles: Styles) -> dict[str, ArmStyle]:
+    return {arm: style for arm, style in styles.items() if style.role.startswith("student distilled")}

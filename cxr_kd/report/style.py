@@ -1,0 +1,132 @@
+"""How every figure of the study looks: one colour and one mark for each role of a network, one typography, one size.
+
+The colours are those of Okabe and Ito (2008), told apart by people with any of the common colour vision deficiencies;
+the control, the student alone, is grey. A mark says the same thing again, for print without colour.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from cxr_kd.evaluation.arms import arms
+from cxr_kd.models import registry
+from cxr_kd.study import Run, Study
+
+INK, MUTED, RULE = "#1b1f24", "#5c6570", "#d7dce1"
+# role -> (colour, marker)
+ROLES = {
+    "teacher, CNN": ("#0072b2", "o"),
+    "teacher, transformer": ("#009e73", "D"),
+    "student alone": ("#6e7680", "s"),
+    "student distilled from a CNN": ("#d55e00", "^"),
+    "student distilled from a transformer": ("#c78500", "v"),
+}
+TYPOGRAPHY: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "white",
+    "svg.hashsalt": "cxr_kd",  # the same figure gives the same file
+    "svg.fonttype": "path",  # looks the same where a font is missing
+}
+DPI = 160
+Drawn = TypeVar("Drawn", bound=Callable[..., Figure])
+
+
+class StudyFigure(Figure):
+    """A figure that a notebook shows without pyplot, whose list of open figures would keep it in memory."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self)
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """How an arm of the study is called and drawn, in every table and figure."""
+
+    arm: str
+    label: str
+    role: str
+    colour: str
+    marker: str
+
+
+def styled(draw: Drawn) -> Drawn:
+    """Draw under the house typography, whatever the caller's matplotlib settings are."""
+
+    @functools.wraps(draw)
+    def wrapped(*arguments: Any, **settings: Any) -> Figure:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(TYPOGRAPHY)
+            return draw(*arguments, **settings)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def arm_styles(study: Study) -> dict[str, ArmStyle]:
+    """Arm -> its style, in the study's order; every figure takes this and draws in this order."""
+    return {arm: style_of(arm, runs[0]) for arm, runs in arms(study).items()}
+
+
+def style_of(arm: str, run: Run) -> ArmStyle:
+    """The style of one arm, from any of its runs."""
+    title = registry.info(run.network).title
+    if run.role == "teacher":
+        role, label = f"teacher, {registry.info(run.network).kind}", title
+    elif run.teacher is None:
+        role, label = "student alone", f"{title} alone"
+    else:
+        teacher = registry.info(run.teacher)
+        role, label = f"student distilled from a {teacher.kind}", f"{title} from {teacher.title}"
+    colour, marker = ROLES[role]
+    return ArmStyle(arm, f"{label} ({run.label})" if run.label else label, role, colour, marker)
+
+
+def finding_name(finding: str) -> str:
+    """A finding as a reader expects it: Pleural_Thickening -> Pleural thickening."""
+    text = finding.replace("_", " ")
+    return text if text.isupper() else text[:1].upper() + text[1:].lower()
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG for screens and notebooks."""
+    return _save(figure, "png", {"Software": None})
+
+
+def to_svg(figure: Figure) -> bytes:
+    """The figure as SVG: sharp in print, the same bytes for the same figure."""
+    return _save(figure, "svg", {"Date": None, "Creator": None})
+
+
+def _save(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    with mpl.rc_context(TYPOGRAPHY):
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()

@@ -1,0 +1,197 @@
+"""Tables of the report and of the notebooks: data frames in, small tables with intervals out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.report.style import ArmStyle, finding_name
+
+Styles = Mapping[str, ArmStyle]
+METRICS = {"auroc": "AUROC", "average_precision": "Average precision"}
+MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one place of a table: a text, smaller print after it, and the mark of an arm before it."""
+
+    text: str
+    detail: str = ""
+    style: ArmStyle | None = None
+    strong: bool = False
+    span: int = 1  # columns that it takes
+
+    def html(self) -> str:
+        """The cell's content."""
+        mark = f'<i class="mark" style="background:{self.style.colour}"></i>' if self.style else ""
+        detail = f' <span class="detail">{escape(self.detail)}</span>' if self.detail else ""
+        text = together(self.text)
+        return mark + (f"<strong>{text}</strong>" if self.strong else text) + detail
+
+
+def together(text: str) -> str:
+    """Text as HTML in which no line breaks inside a word with a hyphen: DenseNet-161."""
+    return re.sub(r"\S+-\S+", r'<span class="together">\g<0></span>', escape(text))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what it shows, columns, rows of cells (the first names its row), a note below. A notebook shows it."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]  # of Cell or text
+    note: str = ""
+    text_columns: frozenset[int] = frozenset({0})  # the others are numbers, set to the right
+
+    def html(self) -> str:
+        """The table as HTML; the page gives it its frame, badge and scrolling box."""
+        heads = "".join(f'<th scope="col"{self._side(i)}>{together(c)}</th>' for i, c in enumerate(self.columns))
+        body = "".join(f"<tr>{self._row(row)}</tr>" for row in self.rows)
+        return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _row(self, row: Sequence[Any]) -> str:
+        cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
+        named = f'<th scope="row">{cells[0].html()}</th>'
+        return named + "".join(f"<td{self._side(i, cell)}>{cell.html()}</td>" for i, cell in enumerate(cells[1:], 1))
+
+    def _side(self, column: int, cell: Cell | None = None) -> str:
+        if cell and cell.span > 1:
+            return f' colspan="{cell.span}"'
+        return "" if column in self.text_columns else ' class="number"'
+
+    def _repr_html_(self) -> str:
+        note = f"<p><small>{escape(self.note)}</small></p>" if self.note else ""
+        return f"<p><strong>{escape(self.caption)}</strong></p>{self.html()}{note}"
+
+
+def estimate(value: float, low: float, high: float, *, signed: bool = False) -> Cell:
+    """An estimate with its interval, 0.812 (0.790-0.833) or signed +0.012 (-0.004 to +0.028); a dash for NaN."""
+    if not math.isfinite(value):
+        return Cell(DASH)
+    form, between = ("+.3f", " to ") if signed else (".3f", DASH)
+    rounded = [round(number, 3) + 0.0 for number in (value, low, high)]  # + 0.0: no minus before a zero
+    texts = [format(number, form).replace("-", MINUS) for number in rounded]
+    return Cell(texts[0], f"({texts[1]}{between}{texts[2]})")
+
+
+def estimate_text(value: float, low: float, high: float, *, signed: bool = False) -> str:
+    """`estimate` in a sentence."""
+    cell = estimate(value, low, high, signed=signed)
+    return f"{cell.text} {cell.detail}".strip().replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def records(frame: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
+    """The rows of a frame by the text in their column `key`, in order."""
+    return {str(row[key]): {str(name): value for name, value in row.items()} for row in frame.to_dict("records")}
+
+
+def results_table(evaluations: pd.DataFrame, comparisons: pd.DataFrame, styles: Styles) -> Table:
+    """One row an arm: mean AUROC, mean average precision, and the paired difference from the same student alone."""
+    means = records(evaluations[evaluations["finding"] == MEAN], "arm")
+    paired = records(comparisons[comparisons["finding"] == MEAN], "second")
+    rows = []
+    for arm, style in styles.items():
+        difference = _difference(paired[arm], "auroc") if arm in paired else DASH
+        metrics = (_metric(means[arm], metric) for metric in METRICS)
+        rows.append([Cell(style.label, style=style), style.role, *metrics, difference])
+    columns = ("Network", "Role", "Mean AUROC", "Mean average precision", "AUROC, distilled minus alone")
+    return Table("Teacher, student alone and student distilled", columns, rows, text_columns=frozenset({0, 1}))
+
+
+def finding_table(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Table:
+    """One row a finding, one column an arm; a finding that is left out says why."""
+    by_arm = {str(arm): records(frame, "finding") for arm, frame in evaluations.groupby("arm", sort=False)}
+    counts = next(iter(by_arm.values()))
+    scored = sum(not row["left_out"] for finding, row in counts.items() if finding != MEAN)
+    rows = []
+    for name, row in counts.items():
+        values = [_metric(by_arm[arm][name], metric) for arm in styles]
+        if name == MEAN:
+            rows.append([Cell("Mean", f"over {scored} findings", strong=True), "", *values])
+            continue
+        if row["left_out"]:
+            values = [Cell("", f"left out: {row['left_out']}", span=len(styles))]
+        rows.append([finding_name(name), Cell(f"{int(row['positives']):,}", f"of {int(row['images']):,}"), *values])
+    columns = ("Finding", "Positives", *(style.label for style in styles.values()))
+    return Table(f"{METRICS[metric]} of each finding, 95 % intervals", columns, rows)
+
+
+def difference_table(comparisons: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Table:
+    """One row a finding, one column a distilled student: its paired difference from the same student alone."""
+    by_arm = {str(arm): records(frame, "finding") for arm, frame in comparisons.groupby("second", sort=False)}
+    findings = list(dict.fromkeys(comparisons["finding"]))
+    rows = [
+        [
+            Cell("Mean", strong=True) if f == MEAN else finding_name(f),
+            *(_difference(by_arm[arm][f], metric) for arm in by_arm),
+        ]
+        for f in findings
+    ]
+    caption = f"{METRICS[metric]}, distilled minus alone, paired over the same patients"
+    return Table(caption, ("Finding", *(styles[arm].label for arm in by_arm)), rows)
+
+
+def split_table(data: Mapping[str, Any]) -> Table:
+    """Images and patients on each side of the split, from `data.json`."""
+    sides = data["split"]["sides"]
+    rows = [[Cell(side), f"{n['images']:,}", f"{n['patients']:,}"] for side, n in sides.items()]
+    total = [Cell("all", strong=True), f"{data['images']:,}", f"{data['patients']:,}"]
+    return Table("The split", ("Side", "Images", "Patients"), [*rows, total])
+
+
+def left_out_table(data: Mapping[str, Any]) -> Table:
+    """What was left out of the data set and why, unreadable files among it, from `data.json`."""
+    reasons = {**data["left_out"], "file that can't be read (quarantined)": data["quarantined"]}
+    return Table("Left out", ("Reason", "Rows"), [[reason, f"{count:,}"] for reason, count in reasons.items()])
+
+
+def cost_table(cost: pd.DataFrame, styles: Styles) -> Table:
+    """Parameters, multiply-accumulates, file size and latency of each arm; `cost`: device.csv with an `arm` column."""
+    by_arm = records(cost, "arm")
+    rows = []
+    for arm, style in styles.items():
+        if arm in by_arm:
+            row = by_arm[arm]
+            quartiles = f"({row['latency_ms_p25']:.1f}{DASH}{row['latency_ms_p75']:.1f})"
+            rows.append([Cell(style.label, style=style), f"{row['parameters'] / 1e6:.2f}", f"{row['macs'] / 1e9:.3f}",
+                         f"{row['file_mb']:.1f}", Cell(f"{row['latency_ms_median']:.1f}", quartiles)])  # fmt: skip
+    columns = ("Network", "Parameters (million)", "Multiply-accumulates (10\N{SUPERSCRIPT NINE})", "File (MB)",
+               "Latency (ms; median, quartiles)")  # fmt: skip
+    first = cost.iloc[0]
+    note = f"One image of {int(first['image_size'])} px, one thread, on {first['cpu']}."
+    return Table("What a network costs on the device", columns, rows, note)
+
+
+def run_table(cards: Sequence[Mapping[str, Any]]) -> Table:
+    """One row a run from its card: seed, epochs, time, peak memory, where and when."""
+    rows = []
+    for card in cards:
+        finished, memory = str(card["finished"])[:16].replace("T", " "), f"{card['peak_memory_mb']:,.0f}"
+        rows.append([card["run"], str(card["seed"]), str(card["epochs"]), _duration(card["seconds"]), memory,
+                     card["device"], finished])  # fmt: skip
+    columns = ("Run", "Seed", "Epochs", "Training time", "Peak memory (MB)", "Device", "Finished (UTC)")
+    return Table("The runs", columns, rows, text_columns=frozenset({0, 5, 6}))
+
+
+def _metric(row: Mapping[str, Any], metric: str) -> Cell:
+    return estimate(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
+
+
+def _difference(row: Mapping[str, Any], metric: str) -> Cell:
+    return estimate(row[f"{metric}_difference"], row[f"{metric}_low"], row[f"{metric}_high"], signed=True)
+
+
+def _duration(seconds: float) -> str:
+    """70 -> 1 min 10 s; 7300 -> 2 h 1 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,77 @@
+"""The steps of a study: which notebook runs with which parameters, after which others, and what it depends on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxr_kd.settings import digest
+from cxr_kd.study import Run, Study
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook with its parameters.
+
+    `identity` changes exactly when a setting changes that this step itself depends on; what the steps it `needs`
+    depend on reaches it through them. `alone` asks for the machine to itself, as a latency measurement does.
+    """
+
+    notebook: str
+    parameters: dict[str, Any]
+    needs: tuple["Step", ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    suffix: str = ""
+    alone: bool = False
+
+    @property
+    def name(self) -> str:
+        """The notebook's name, and the run's where it trains one: `03_distill-eeea_net_c2_alone-seed0`."""
+        return f"{self.notebook}{'-' + self.suffix if self.suffix else ''}"
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the step's own settings and parameters."""
+        return digest([self.notebook, {**self.parameters, "study": ""}, self.settings])
+
+    def executed(self, study: Study, kind: str = "html") -> Path:
+        """Where the executed notebook is written: `html` to read, `ipynb` to open."""
+        return study.reports / "notebooks" / f"{self.name}.{kind}"
+
+
+def steps(study: Study) -> tuple[Step, ...]:
+    """Every step of a study, in an order in which they can run."""
+    told = {"study": str(study.file)}
+    data = Step("01_data", told, settings={**study.data_settings(), "root": str(study.data_root())})
+    teachers = {run.name: _teacher(study, run, data) for run in study.all_runs if run.role == "teacher"}
+    students = [_student(study, run, data, teachers) for run in study.all_runs if run.role != "teacher"]
+    trained = (*teachers.values(), *students)
+    evaluation = study.evaluation.model_dump()
+    ablation = Step("04_ablation", told, needs=trained, settings=evaluation)
+    explain = Step("05_explain", told, needs=trained, settings=study.explanation.model_dump())
+    device = Step("06_device", told, needs=trained, settings=study.device.model_dump(), alone=True)
+    report = Step(
+        "07_report",
+        told,
+        needs=(ablation, explain, device),
+        settings={**evaluation, "title": study.title, "question": study.question},
+    )
+    return (data, *trained, ablation, explain, device, report)
+
+
+def _teacher(study: Study, run: Run, data: Step) -> Step:
+    parameters = {"study": str(study.file), "teacher": run.network, "seed": run.seed}
+    return Step("02_teacher", parameters, (data,), study.run_settings(run), run.name)
+
+
+def _student(study: Study, run: Run, data: Step, teachers: dict[str, Step]) -> Step:
+    parameters = {
+        "study": str(study.file),
+        "student": run.network,
+        "teacher": run.teacher or "alone",
+        "seed": run.seed,
+        "label": run.label,
+    }
+    needs = [data]
+    if run.teacher:
+        needs.append(teachers[study.teacher_run(run.teacher, run.seed).name])
+    return Step("03_distill", parameters, tuple(needs), study.run_settings(run), run.name)

@@ -1,0 +1,232 @@
+"""A study: one YAML file -> a checked, frozen object that knows its runs and where each of them lives."""
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from cxr_kd.settings import (
+    TEACHER_LOSSES,
+    Augmentation,
+    DataSettings,
+    Device,
+    Evaluation,
+    Explanation,
+    LossName,
+    NetworkName,
+    Objective,
+    Settings,
+    Student,
+    StudyError,
+    Training,
+    digest,
+)
+from cxr_kd.study_file import explain, read_yaml
+
+
+class Run(BaseModel):
+    """One training of one network. `name` is its folder's name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    network: str
+    role: Literal["teacher", "student alone", "student distilled"]
+    teacher: str | None
+    objective: Mapping[LossName, float]
+    label: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """`densenet121-seed0`, `eeea_net_c2_alone-seed0`, `eeea_net_c2_from_densenet121-seed0`."""
+        origin = {"teacher": "", "student alone": "_alone", "student distilled": f"_from_{self.teacher}"}[self.role]
+        return f"{self.network}{origin}{'-' + self.label if self.label else ''}-seed{self.seed}"
+
+
+class Study(Settings):
+    """What is asked, on which radiographs, of which networks. Read one with `load`."""
+
+    file: Path = Field(exclude=True)
+    title: str
+    question: str
+    data: DataSettings
+    image_size: int = Field(224, ge=32, description="pixels a side")
+    keep_aspect: bool = False
+    augmentation: Augmentation = Field(default_factory=Augmentation)
+    teachers: tuple[NetworkName, ...]
+    students: tuple[Student, ...]
+    pretrained: Literal["imagenet"] | None = None
+    objective: Objective = Field(default_factory=lambda: {"focal_bce": 1.0, "logit_mse": 0.5})
+    focusing: float = Field(2.0, ge=0, description="gamma of focal binary cross-entropy")
+    teacher_views: int = Field(4, ge=1, description="views of each training image that a teacher answers")
+    teacher_training: Training
+    student_training: Training
+    seeds: tuple[int, ...] = (0,)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    explanation: Explanation = Field(default_factory=Explanation)
+    device: Device = Field(default_factory=Device)
+
+    @field_validator("teachers", "students", "seeds")
+    @classmethod
+    def _not_empty(cls, value: tuple) -> tuple:
+        if not value or len(set(map(repr, value))) < len(value):
+            raise ValueError("must name at least one, and none twice")
+        return value
+
+    @model_validator(mode="after")
+    def _runs_can_be_told_apart(self) -> Self:
+        for student in self.students:
+            if student.teacher and student.teacher not in self.teachers:
+                raise ValueError(f"student's teacher {student.teacher!r} is not among the teachers {self.teachers}")
+        names = [run.name for run in self.runs_of(self.seeds[0])]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two students would share the run {sorted(twice)}: give each a 'label'")
+        return self
+
+    # ---- where things live ------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The file's name without `.yaml`."""
+        return self.file.stem
+
+    @cached_property
+    def home(self) -> Path:
+        """The project: the folder above `studies/`, or the current one for a study kept elsewhere."""
+        return self.file.parent.parent if self.file.parent.name == "studies" else Path.cwd()
+
+    @property
+    def runs(self) -> Path:
+        """Folder of this study's artefacts."""
+        return self.home / "runs" / self.name
+
+    @property
+    def reports(self) -> Path:
+        """Folder of this study's report and executed notebooks."""
+        return self.home / "reports" / self.name
+
+    def folder(self, run: Run) -> Path:
+        """Folder of one run."""
+        return self.runs / run.name
+
+    def data_root(self) -> Path:
+        """Folder that holds the data set (DATA, CXR_KD_DATA); for phantoms, the one where they are drawn.
+
+        Raises StudyError, saying what to put where, when there is none.
+        """
+        if self.data.phantom:
+            return self.home / "runs" / "phantoms" / digest(self.data.phantom.model_dump())[:12]
+        given = os.environ.get("CXR_KD_DATA", "")
+        if not given or not Path(given).is_dir():
+            found = f"{given!r} is not a folder" if given else "no folder was given"
+            raise StudyError(
+                f"study {self.name!r} reads the data set {self.data.dataset!r}, and {found}. Put the data set as it is "
+                f"published into a folder, and name it: make study STUDY=studies/{self.file.name} DATA=DIR (or set "
+                f"CXR_KD_DATA). See 'Real data' in README.md."
+            )
+        return Path(given).resolve()
+
+    # ---- what is trained --------------------------------------------------------------------------------------------
+
+    def runs_of(self, seed: int) -> tuple[Run, ...]:
+        """Every run of one seed, teachers first."""
+        return (
+            *(self.teacher_run(name, seed) for name in self.teachers),
+            *(self._student_run(student, seed) for student in self.students),
+        )
+
+    @property
+    def all_runs(self) -> tuple[Run, ...]:
+        """Every run of the study."""
+        return tuple(run for seed in self.seeds for run in self.runs_of(seed))
+
+    def teacher_run(self, network: str, seed: int) -> Run:
+        """The run of a teacher: any network of the registry, whether the study lists it or not."""
+        _allowed("teacher", network, get_args(NetworkName))
+        weights = _without_teacher(self.objective)
+        return Run(network=network, role="teacher", teacher=None, objective=weights, label="", seed=seed)
+
+    def student_run(self, network: str, teacher: str, seed: int, label: str = "") -> Run:
+        """The run of a student; `teacher` is a network or "alone". One not listed gets the study's objective."""
+        _allowed("student", network, get_args(NetworkName))
+        _allowed("teacher", teacher, ("alone", *get_args(NetworkName)))
+        wanted = (network, None if teacher == "alone" else teacher, label)
+        for student in self.students:
+            if (student.network, student.teacher, student.label) == wanted:
+                return self._student_run(student, seed)
+        if label:
+            raise StudyError(f"{self.file}: no student {network!r} of {teacher!r} has the label {label!r}")
+        return self._student_run(Student.model_construct(network=wanted[0], teacher=wanted[1]), seed)
+
+    def _student_run(self, student: Student, seed: int) -> Run:
+        asked = student.objective or self.objective
+        weights = dict(asked) if student.teacher else _without_teacher(asked)
+        role: Any = "student distilled" if student.teacher else "student alone"
+        return Run(
+            network=student.network,
+            role=role,
+            teacher=student.teacher,
+            objective=weights,
+            label=student.label,
+            seed=seed,
+        )
+
+    # ---- what a result depends on -----------------------------------------------------------------------------------
+
+    def data_settings(self) -> dict[str, Any]:
+        """What the images, their labels and their split depend on."""
+        return {**self.data.model_dump(mode="json"), "image_size": self.image_size, "keep_aspect": self.keep_aspect}
+
+    def run_settings(self, run: Run) -> dict[str, Any]:
+        """What a run's weights depend on, its teacher's included; `digest` of it identifies the run."""
+        training = self.teacher_training if run.role == "teacher" else self.student_training
+        settings: dict[str, Any] = {
+            "run": run.model_dump(mode="json"),
+            "data": self.data_settings(),
+            "training": training.model_dump(),
+            "augmentation": self.augmentation.model_dump(),
+            "pretrained": self.pretrained,
+            "focusing": self.focusing,
+        }
+        if run.role != "teacher":
+            settings["views"] = self.teacher_views
+        if run.teacher:
+            settings["teacher"] = self.run_settings(self.teacher_run(run.teacher, run.seed))
+        return settings
+
+
+def load(study: str | Path) -> Study:
+    """Read a study from a YAML file, or by its name in `studies/`. Raises StudyError naming the file, line and key."""
+    file = find(study)
+    content, tree = read_yaml(file)
+    try:
+        return Study.model_validate_json(json.dumps({**content, "file": str(file)}, default=str))
+    except ValidationError as error:
+        raise StudyError("\n".join(explain(file, tree, problem, Study) for problem in error.errors())) from None
+
+
+def find(study: str | Path) -> Path:
+    """The file of a study given by path (from here or from the project) or by name."""
+    given, here = Path(study), Path.cwd()
+    project = Path(__file__).resolve().parent.parent
+    candidates = [
+        base / path for base in (here, here.parent, project) for path in (given, Path(f"studies/{given}.yaml"))
+    ]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    shipped = sorted(path.stem for path in (project / "studies").glob("*.yaml"))
+    raise StudyError(f"no study {str(study)!r}: give a YAML file, or one of {', '.join(shipped)}")
+
+
+def _without_teacher(objective: Mapping[LossName, float]) -> dict[LossName, float]:
+    return {name: weight for name, weight in objective.items() if name not in TEACHER_LOSSES}
+
+
+def _allowed(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise StudyError(f"unknown {what} {value!r}: allowed are {', '.join(allowed)}")

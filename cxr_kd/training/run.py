@@ -1,0 +1,238 @@
+"""One run of a study: trained once, kept in its folder with its card, never trained twice for the same settings."""
+
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+
+from cxr_kd.data.loader import Batches
+from cxr_kd.data.prepare import Prepared
+from cxr_kd.data.splits import Side
+from cxr_kd.distill.objective import Objective
+from cxr_kd.distill.teacher import Answers, ask
+from cxr_kd.evaluation.metrics import auroc
+from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
+from cxr_kd.files import read_json, write_csv, write_json
+from cxr_kd.models import registry, weights
+from cxr_kd.models.classifier import CxrClassifier
+from cxr_kd.settings import digest
+from cxr_kd.study import Run, Study
+from cxr_kd.training.fit import fit
+
+INFERENCE_BATCH = 64
+VERSIONED = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
+ScoredSide = Literal["validation", "test"]
+SCORED_SIDES: tuple[ScoredSide, ...] = ("validation", "test")
+
+
+def train(study: Study, run: Run, data: Prepared) -> Path:
+    """Train a run, its teacher first where that is not there, and give its folder.
+
+    A run that is there with these settings and this data is left as it is; one of other settings is replaced; one
+    that was killed goes on from its last epoch. A second process that wants the same run waits for the first.
+    """
+    folder = study.folder(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = digest([study.run_settings(run), data.identity])
+    with _alone(folder):
+        if is_done(folder, identity):
+            print(f"{run.name}: trained already, on {read_json(folder / 'card.json')['finished']}", flush=True)
+            return folder
+        (folder / "card.json").unlink(missing_ok=True)  # first: what follows replaces what the card speaks of
+        _train(study, run, data, folder, identity)
+    return folder
+
+
+def is_done(folder: Path, identity: str) -> bool:
+    """Whether a run's folder holds a finished run of these settings and data."""
+    card = folder / "card.json"
+    return card.is_file() and read_json(card)["settings_sha256"] == identity
+
+
+def load(study: Study, run: Run) -> CxrClassifier:
+    """The network of a finished run, in eval mode. FileNotFoundError where it was not trained."""
+    return weights.load(study.folder(run) / "model.safetensors").eval()
+
+
+def predict(model: CxrClassifier, data: Prepared, side: Side, device: str = "cpu") -> np.ndarray:
+    """The logits (N, L) of one side's images, in the order of the split's ids."""
+    batches = data.batches(side, INFERENCE_BATCH, augment=None, shuffle=False)
+    model.to(device).eval()
+    with torch.inference_mode():
+        logits = [model(batch.images.to(device)).float().cpu().numpy() for batch in batches.epoch(0)]
+    return np.concatenate(logits)
+
+
+def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    training = study.teacher_training if run.role == "teacher" else study.student_training
+    answers = _answers(study, run, data, device) if run.teacher else None
+    torch.manual_seed(run.seed)
+    model = registry.build(
+        run.network, data.table.findings, image_size=study.image_size, pretrained=study.pretrained is not None
+    )
+    known = data.table.select(data.split.validation).labels()
+    history = fit(
+        model,
+        _training_batches(study, run, data),
+        Objective(run.objective, focusing=study.focusing),
+        training,
+        lambda network: float(np.nanmean(_quiet_auroc(known, predict(network, data, "validation", device)))),
+        name=run.name,
+        seed=run.seed,
+        resume=folder / "resume.safetensors",
+        belongs_to=identity,
+        answers=answers,
+        device=device,
+    )
+    model.cpu()
+    write_csv(folder / "history.csv", pd.DataFrame(history))
+    weights.save(model, folder / "model.safetensors", _told(study, run, data))
+    for side in SCORED_SIDES:
+        _predictions(study, run, data, side, predict(model, data, side, device)).write(
+            folder / f"predictions-{side}.parquet"
+        )
+    write_json(folder / "card.json", _card(study, run, data, identity, history, model, device))
+    (folder / "resume.safetensors").unlink(missing_ok=True)
+
+
+def _answers(study: Study, run: Run, data: Prepared, device: str) -> Answers:
+    """The teacher's answers to the views that this student will see; the teacher is trained first where it is not."""
+    assert run.teacher is not None
+    teacher = study.teacher_run(run.teacher, run.seed)
+    folder = train(study, teacher, data)
+    key = digest(
+        [study.run_settings(run)["teacher"], data.identity, study.augmentation.model_dump(), study.teacher_views]
+    )
+    with FileLock(folder / ".answers.lock"):
+        return ask(load(study, teacher), _training_batches(study, run, data), folder, key, device=device)
+
+
+def _training_batches(study: Study, run: Run, data: Prepared) -> Batches:
+    """Every student of a seed sees the same views in the same order, taught or alone; a teacher sees new ones."""
+    training = study.teacher_training if run.role == "teacher" else study.student_training
+    views = 0 if run.role == "teacher" else study.teacher_views
+    return data.batches(
+        "train",
+        training.batch_size,
+        seed=run.seed,
+        shuffle=True,
+        views=views,
+        augment=study.augmentation,
+    )
+
+
+def _predictions(study: Study, run: Run, data: Prepared, side: ScoredSide, logits: np.ndarray) -> Predictions:
+    table = data.table.select(getattr(data.split, side))
+    metadata = PredictionsMetadata(
+        study=study.name,
+        dataset=table.dataset,
+        kind=table.kind,
+        run=run.name,
+        network=run.network,
+        split=data.split.name,
+        split_sha256=data.split.sha256,
+        side=side,
+        findings=table.findings,
+    )
+    return Predictions.from_arrays(
+        list(table.frame["image_id"]), list(table.frame["patient_id"]), table.labels(), logits, metadata
+    )
+
+
+def _quiet_auroc(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """AUROC a finding, NaN where validation holds one side of it only; at least one finding must have both."""
+    scores = auroc(labels, logits)
+    return scores if np.isfinite(scores).any() else np.zeros(1)
+
+
+def _told(study: Study, run: Run, data: Prepared) -> dict[str, str]:
+    """What travels in the weights file."""
+    return {
+        "study": study.name,
+        "run": run.name,
+        "split": data.split.name,
+        "split_sha256": data.split.sha256,
+        "dataset": data.table.dataset,
+        "kind": data.table.kind,
+    }
+
+
+def _card(
+    study: Study,
+    run: Run,
+    data: Prepared,
+    identity: str,
+    history: list[dict[str, float]],
+    model: CxrClassifier,
+    device: str,
+) -> dict[str, Any]:
+    return {
+        "study": study.name,
+        "network": run.network,
+        "run": run.name,
+        "role": run.role,
+        "teacher": run.teacher,
+        "objective": dict(run.objective),
+        "seed": run.seed,
+        "findings": list(data.table.findings),
+        "dataset": data.table.dataset,
+        "kind": data.table.kind,
+        "split": data.split.name,
+        "split_sha256": data.split.sha256,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "epochs": len(history),
+        "seconds": sum(row["seconds"] for row in history),
+        "peak_memory_mb": _peak_memory_mb(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in VERSIONED},
+        },
+        "git_commit": _git_commit(),
+        "settings_sha256": identity,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB of 2**20 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, with `+changes` where the tree has some; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def _alone(folder: Path) -> FileLock:
+    """A lock on the folder, given back by the system when its holder dies."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{folder.name}: another process is at it; waiting for it to finish", flush=True)
+    else:
+        lock.release()
+    return lock

@@ -1,0 +1,52 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cxr_kd.data.table import CxrTable
+
+# A shared machine pauses at will: how long an example takes says nothing.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with real data (see its README); tests that need it are skipped, saying so, where it is absent."""
+    folder = Path(os.environ.get("CXR_KD_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set CXR_KD_TEST_DATA to the folder that holds it")
+    return folder
+
+
+@pytest.fixture
+def noise_table(tmp_path: Path) -> Callable[..., CxrTable]:
+    """Write `count` small grey PNG files of noise and give their table: two a patient, two findings."""
+
+    def write(count: int, size: int = 16, folder: str = "source") -> CxrTable:
+        root = tmp_path / folder
+        (root / "images").mkdir(parents=True)
+        generator = np.random.default_rng(count)
+        names = [f"{number:05d}.png" for number in range(count)]
+        for name in names:
+            Image.fromarray(generator.integers(0, 256, (size, size), dtype=np.uint8)).save(root / "images" / name)
+        frame = pd.DataFrame(
+            {
+                "image_id": names,
+                "path": [f"images/{name}" for name in names],
+                "patient_id": [f"p{number // 2}" for number in range(count)],
+                "view": "PA",
+                "age": generator.uniform(1, 90, count),
+                "sex": "F",
+                "Effusion": generator.integers(0, 2, count).astype(float),
+                "Mass": [np.nan, *generator.integers(0, 2, count - 1).astype(float)],
+            }
+        )
+        return CxrTable("noise", "mini", root, frame, ("Effusion", "Mass"))
+
+    return write

@@ -1,0 +1,124 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_kd.data import read
+from cxr_kd.data.table import CxrTable, DataError
+
+
+def a_table(count: int = 6) -> CxrTable:
+    ids = [f"image{number}" for number in range(count)]
+    frame = pd.DataFrame(
+        {
+            "image_id": ids,
+            "path": [f"images/{name}.png" for name in ids],
+            "patient_id": [f"p{number // 2}" for number in range(count)],
+            "view": "PA",
+            "age": [np.nan, *range(1, count)],
+            "sex": "",
+            "Mass": np.arange(count) % 2.0,
+            "Edema": [np.nan] * count,
+        }
+    )
+    boxes = pd.DataFrame(
+        {"image_id": ["image3", "image1"], "finding": "Mass", "x": 0.1, "y": 0.2, "width": 0.9, "height": 0.5}
+    )
+    return CxrTable("own", "mini", Path("here"), frame, ("Mass", "Edema"), boxes)
+
+
+def changed(**columns: object) -> CxrTable:
+    table = a_table()
+    return replace(table, frame=table.frame.assign(**columns))
+
+
+def test_labels_are_in_the_order_of_the_findings_with_nan_for_unknown():
+    labels = a_table().labels()
+    assert labels.dtype == np.float32
+    np.testing.assert_array_equal(labels[:, 0], [0, 1, 0, 1, 0, 1])
+    assert np.isnan(labels[:, 1]).all()
+
+
+@given(st.lists(st.sampled_from([f"image{number}" for number in range(6)]), unique=True, min_size=1))
+def test_select_keeps_the_given_order_and_the_rows_together(ids: list[str]):
+    table = a_table()
+    chosen = table.select(ids)
+    assert chosen.frame["image_id"].tolist() == ids
+    np.testing.assert_array_equal(chosen.labels(), table.labels()[table.positions(ids)])
+    assert set(chosen.boxes["image_id"]) == {"image1", "image3"} & set(ids)
+
+
+def test_select_names_the_ids_that_are_not_there():
+    with pytest.raises(DataError, match=r"1 image ids are not in the table, .* 'nobody'"):
+        a_table().select(["image1", "nobody"])
+
+
+@pytest.mark.parametrize("path", ["/etc/x.png", "../x.png", "a/../../x.png", "a\\x.png", "C:/x.png", "", "a/.."])
+def test_a_path_that_leaves_the_root_is_refused(path: str):
+    with pytest.raises(DataError, match=r"column 'path' is not a relative posix path.*row 2"):
+        changed(path=["a.png", "b.png", path, "c.png", "d.png", "e.png"])
+
+
+def test_a_name_with_dots_is_not_taken_for_a_climb():
+    assert len(changed(path=[f"..a/b..c/{number}...png" for number in range(6)])) == 6
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"image_id": ["a", "b", "a", "c", "d", "e"]},
+            "'image_id' stands on more than one row.*row 2: 'a'",
+        ),
+        ({"patient_id": ["", "b", "a", "c", "d", "e"]}, "'patient_id' is blank"),
+        ({"patient_id": [1, 2, 3, 4, 5, 6]}, "'patient_id' is not text"),
+        ({"sex": "male"}, "'sex' is none of"),
+        ({"age": 412.0}, "'age' is not between 0 and 130"),
+        ({"Mass": -1.0}, "'Mass' is none of 1, 0, NaN"),
+        ({"Mass": 1}, "'Mass' is int64, not float"),
+    ],
+)
+def test_a_value_that_breaks_the_contract_is_named_with_its_column(columns: dict[str, object], message: str):
+    with pytest.raises(DataError, match=message):
+        changed(**columns)
+
+
+def test_missing_columns_findings_and_a_strange_index_are_refused():
+    table = a_table()
+    with pytest.raises(DataError, match="no column 'Hernia'"):
+        replace(table, findings=("Mass", "Hernia"))
+    with pytest.raises(DataError, match="each once"):
+        replace(table, findings=("Mass", "Mass"))
+    with pytest.raises(DataError, match="reset_index"):
+        replace(table, frame=table.frame.iloc[::-1])
+    with pytest.raises(DataError, match="kind"):
+        replace(table, kind="real")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "columns", [{"x": 0.2}, {"width": 0.0}, {"y": np.nan}, {"finding": "Hernia"}, {"image_id": "nobody"}]
+)
+def test_boxes_lie_in_an_image_of_the_table(columns: dict[str, object]):
+    table = a_table()
+    with pytest.raises(DataError, match="2 boxes"):
+        replace(table, boxes=table.boxes.assign(**columns))
+
+
+def test_the_hash_follows_ids_paths_order_and_fingerprint_only():
+    table = a_table()
+    assert replace(table, frame=table.frame.assign(Mass=0.0)).files_sha256 == table.files_sha256
+    others = (
+        changed(path=[f"other/{number}.png" for number in range(6)]),
+        table.select(table.frame["image_id"][::-1]),
+        replace(table, source={"fingerprint": "seed 1"}),
+    )
+    assert len({table.files_sha256, *(other.files_sha256 for other in others)}) == 4
+
+
+def test_an_unknown_data_set_is_an_error_with_the_known_ones():
+    with pytest.raises(DataError, match=r"no reader for the dataset 'chexray'; there are: chestxray14, phantom"):
+        read("chexray", Path("here"))

@@ -1,0 +1,49 @@
+"""Names, sizes, and what is said before anything is built."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from cxr_kd.models.registry import ModelError, build, info, names
+
+
+def test_unknown_network_is_answered_with_the_allowed_names():
+    with pytest.raises(ModelError, match=r"called 'densenet16', did you mean 'densenet161'; allowed: eeea_net_c2, "):
+        build("densenet16", ["Mass"])
+
+
+@pytest.mark.parametrize("findings", [[], ["Mass", "Mass"]])
+def test_findings_are_one_or_more_each_once(findings):
+    with pytest.raises(ModelError, match="one or more findings, each once"):
+        build("eeea_net_c2", findings)
+
+
+def test_sizes_that_a_network_can_not_take_are_refused_with_those_it_can():
+    with pytest.raises(ModelError, match=r"visformer_s can't take images of 100 px: .*multiples of 32.* 96 or 128"):
+        build("visformer_s", ["Mass"], image_size=100)
+    with pytest.raises(ModelError, match=r"eeea_net_c2 can't take images of 31 px: allowed is from 32 px on"):
+        build("eeea_net_c2", ["Mass"], image_size=31)
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("size", [32, 96, 100, 101])
+def test_the_map_grid_is_the_one_that_features_have(name, size):
+    if size % info(name).size_step:
+        with pytest.raises(ModelError):
+            info(name).cam_grid(size)
+        return
+    with torch.no_grad():
+        features = build(name, ["Mass"], image_size=size).eval().features(torch.zeros(1, 1, size, size))
+    assert info(name).cam_grid(size) == tuple(features.shape[-2:])
+
+
+def test_names_are_known_without_torch():
+    """A study's names are checked before anything heavy is loaded."""
+    code = (
+        "import sys; from cxr_kd.models.registry import info, names; [info(n).cost() for n in names()]; "
+        "print('torch' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"

@@ -1,0 +1,144 @@
+"""The report: one file, numbers from files only, readable in a browser wide, narrow and printed."""
+
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.files import read_json, write_json
+from cxr_kd.report.inputs import ReportError
+from cxr_kd.report.page import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+def test_the_report_is_one_file_that_needs_nothing_else(make_study) -> None:
+    study = make_study()
+    path = write_report(study)
+    assert path == study.reports / "index.html"
+    text = path.read_text()
+    assert "<script" not in text
+    assert "@import" not in text
+    assert "<link" not in text
+    sources = re.findall(r'\ssrc="([^"]{0,40})', text)
+    assert len(sources) >= 8
+    assert all(source.startswith("data:image/") for source in sources)
+    links = [link for link in re.findall(r'href="([^"]*)"', text) if not link.startswith("#")]
+    assert links == [
+        f"notebooks/{n}.html" for n in ("01_data", "02_teacher-densenet161-seed0", "05_explain", "07_report")
+    ]
+    assert all((study.reports / link).is_file() for link in links[:-1])
+    anchors = set(re.findall(r'href="#([^"]*)"', text))
+    assert anchors == set(re.findall(r'<section id="([^"]*)"', text))
+
+
+def test_every_table_and_figure_says_its_data_and_split(make_study) -> None:
+    text = write_report(make_study()).read_text()
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text, re.DOTALL)
+    assert len(captions) >= 15
+    for caption in captions:
+        assert '<span class="badge phantom">Phantoms</span>' in caption
+        assert "split random-70-10-20" in caption
+
+
+def test_numbers_come_from_the_files(make_study) -> None:
+    study = make_study()
+    evaluations = pd.read_csv(study.runs / "evaluations.csv", keep_default_na=False, na_values=[""])
+    row = (evaluations["arm"] == "densenet161") & (evaluations["finding"] == MEAN)
+    evaluations.loc[row, ["auroc", "auroc_low", "auroc_high"]] = [0.76543, 0.71111, 0.82222]
+    evaluations.to_csv(study.runs / "evaluations.csv", index=False)
+    card = study.runs / "densenet161-seed0" / "card.json"
+    write_json(card, {**read_json(card), "peak_memory_mb": 54321, "device": "a machine of its own"})
+    text = write_report(study).read_text()
+    assert text.count("0.765") >= 3  # the key figure and two tables
+    assert "(0.711–0.822)" in text
+    assert "54,321" in text
+    assert "a machine of its own" in text
+    assert "Hernia (4 positives, fewer than 10)" in text
+    assert "make study STUDY=studies/artificial.yaml</code>" in text
+
+
+def test_real_data_is_asked_for_by_folder_and_several_seeds_are_said(make_study) -> None:
+    text = write_report(make_study("mini", "chestxray14", seeds=(0, 1))).read_text()
+    assert "make study STUDY=studies/artificial.yaml DATA=DIR" in text
+    assert "with\n    2 seeds" in text
+    assert "Phantoms" not in text
+    assert text.count('class="badge mini"') > 15
+
+
+def test_text_of_a_study_is_text_and_not_markup(make_study) -> None:
+    study = make_study()
+    data = read_json(study.runs / "data.json")
+    data["source"]["name"] = "<script>alert(1)</script>"
+    write_json(study.runs / "data.json", data)
+    text = write_report(study).read_text()
+    assert "<script>" not in text
+    assert "<script>alert(1)</script>" in unescape(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "notebook"),
+    [
+        ("data.json", "01_data"),
+        ("densenet161-seed0/card.json", "02_teacher"),
+        ("eeea_net_c2_alone-seed0/card.json", "03_distill"),
+        ("evaluations.csv", "04_ablation"),
+        ("comparisons.csv", "04_ablation"),
+        ("explanations/explanations.json", "05_explain"),
+        ("explanations/explained.png", "05_explain"),
+        ("device.csv", "06_device"),
+    ],
+)
+def test_a_missing_file_is_named_with_the_notebook_that_writes_it(make_study, file: str, notebook: str) -> None:
+    study = make_study()
+    (study.runs / file).unlink()
+    with pytest.raises(ReportError, match=rf"{re.escape(file)}: .*{notebook}"):
+        write_report(study)
+    assert not (study.reports / "index.html").exists()
+
+
+def test_files_that_do_not_belong_together_are_refused(make_study) -> None:
+    study = make_study()
+    card = study.runs / "visformer_s-seed0" / "card.json"
+    content = read_json(card)
+    write_json(card, {**content, "split_sha256": "f" * 64})
+    with pytest.raises(ReportError, match=r"visformer_s-seed0.*another split"):
+        write_report(study)
+    write_json(card, content)
+    device = pd.read_csv(study.runs / "device.csv")
+    device.assign(run=device["run"].replace("visformer_s-seed0", "resnet-seed0")).to_csv(study.runs / "device.csv")
+    with pytest.raises(ReportError, match="no run 'resnet-seed0'"):
+        write_report(study)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian's package chromium)")
+def test_a_browser_shows_it_wide_narrow_and_printed(make_study, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = write_report(make_study())
+    with playwright.sync_playwright() as player:
+        browser = player.chromium.launch_persistent_context(
+            str(tmp_path / "profile"), executable_path=CHROMIUM, headless=True, args=QUIET
+        )
+        page = browser.new_page()
+        asked, said = [], []
+        page.on("request", lambda request: asked.append(request.url[:40]))
+        page.on("console", lambda message: said.append(message.text))
+        for width in (1280, 400):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.goto(path.as_uri())
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 0, f"the page scrolls sideways by {wide} px at {width} px"
+            assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        boxes = page.evaluate("[...document.querySelectorAll('.scroll')].map(b => b.scrollWidth > b.clientWidth)")
+        assert any(boxes)  # at 400 px wide tables scroll in their own box
+        pdf = page.pdf(prefer_css_page_size=True)
+        browser.close()
+    assert said == []
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+    assert pdf.count(b"/Type /Page\n") >= 4 or pdf.count(b"/Type/Page") >= 4

@@ -1,0 +1,73 @@
+"""A study's runs as arms: evaluated over seeds, compared with their control, written and read again."""
+
+import pandas as pd
+import pytest
+
+from cxr_kd.evaluation.arms import arms, compare_study, controls, evaluate_study, read_arms, read_results
+from cxr_kd.evaluation.predictions import Predictions, PredictionsError
+from cxr_kd.evaluation.uncertainty import MEAN, compare, evaluate
+from cxr_kd.study import load
+
+ALONE, FROM_CNN, FROM_TRANSFORMER = "eeea_net_c2_alone", "eeea_net_c2_from_densenet161", "eeea_net_c2_from_visformer_s"
+
+
+def test_arms_are_in_the_studys_order_with_their_seeds_and_controls(make_study) -> None:
+    study = make_study(seeds=(3, 1))
+    assert list(arms(study)) == ["densenet161", "visformer_s", ALONE, FROM_CNN, FROM_TRANSFORMER]
+    assert [run.name for run in arms(study)[FROM_CNN]] == [f"{FROM_CNN}-seed1", f"{FROM_CNN}-seed3"]
+    assert controls(study) == {FROM_CNN: ALONE, FROM_TRANSFORMER: ALONE}
+
+
+def test_an_arm_of_several_seeds_is_their_mean(make_study) -> None:
+    study = make_study(seeds=(0, 1))
+    table = evaluate_study(study).set_index(["arm", "finding"])
+    members = read_arms(study)[FROM_CNN]
+    single = [evaluate(run, resamples=20).set_index("finding").loc["Effusion", "auroc"] for run in members]
+    assert single[0] != single[1]
+    assert table.loc[(FROM_CNN, "Effusion"), "auroc"] == pytest.approx(sum(single) / 2)
+    assert (table["seeds"] == 2).all()
+
+
+def test_comparisons_are_distilled_minus_alone_with_the_studys_settings(make_study) -> None:
+    study = make_study()
+    table, members = compare_study(study), read_arms(study)
+    assert table.groupby("second").size().to_dict() == {FROM_CNN: 8, FROM_TRANSFORMER: 8}
+    assert set(table["first"]) == {ALONE}
+    expected = compare(members[ALONE], members[FROM_CNN], resamples=100, minimum_positives=10)
+    rows = table[table["second"] == FROM_CNN].reset_index(drop=True)
+    pd.testing.assert_series_equal(rows["auroc_low"], expected["auroc_low"])
+
+
+def test_results_come_back_from_their_files(make_study) -> None:
+    study = make_study()
+    evaluations, comparisons = read_results(study)
+    pd.testing.assert_frame_equal(evaluations, evaluate_study(study), check_dtype=False)
+    pd.testing.assert_frame_equal(comparisons, compare_study(study), check_dtype=False)
+    assert set(evaluations.loc[evaluations["finding"] == MEAN, "left_out"]) == {""}
+
+
+def test_a_study_without_a_control_has_results_and_no_comparison(make_study) -> None:
+    study = make_study()
+    lines = study.file.read_text().splitlines()
+    study.file.write_text("\n".join(line for line in lines if line != "  - {network: eeea_net_c2}"))
+    alone_less = load(study.file)
+    comparisons = compare_study(alone_less)
+    assert comparisons.empty
+    comparisons.to_csv(alone_less.runs / "comparisons.csv", index=False)
+    assert list(read_results(alone_less)[1].columns) == list(comparisons.columns)
+
+
+def test_missing_and_mixed_files_are_named(make_study) -> None:
+    study = make_study()
+    path = study.runs / f"{ALONE}-seed0" / "predictions-test.parquet"
+    run = Predictions.read(path)
+    other = run.metadata.model_copy(update={"split_sha256": "f" * 64})
+    Predictions(run.frame, other).write(path)
+    with pytest.raises(PredictionsError, match=rf"{ALONE}-seed0.*another split"):
+        evaluate_study(study)
+    path.unlink()
+    with pytest.raises(PredictionsError, match="no such predictions file"):
+        evaluate_study(study)
+    (study.runs / "evaluations.csv").unlink()
+    with pytest.raises(PredictionsError, match=r"evaluations\.csv: .*04_ablation"):
+        read_results(study)

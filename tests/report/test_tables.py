@@ -1,0 +1,146 @@
+"""Tables print the numbers of their frames, with intervals, and keep figures of different splits apart."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_kd.evaluation.arms import read_results
+from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.files import read_json
+from cxr_kd.report import tables
+from cxr_kd.report.answer import answer, badge, cost_sentences
+from cxr_kd.report.inputs import read_inputs
+from cxr_kd.report.published import mean_table, paper_cost_table, paper_finding_table, published
+from cxr_kd.report.style import arm_styles
+from cxr_kd.report.tables import Cell, Table, estimate, estimate_text
+
+FROM_CNN = "eeea_net_c2_from_densenet161"
+
+
+def test_an_estimate_is_written_with_its_interval() -> None:
+    assert estimate_text(0.8123, 0.7896, 0.8331) == "0.812\N{NO-BREAK SPACE}(0.790–0.833)"
+    signed = estimate_text(0.012, -0.004, 0.0281, signed=True).replace("\N{NO-BREAK SPACE}", " ")
+    assert signed == "+0.012 (−0.004 to +0.028)"
+    assert estimate(-0.0001, -0.1, 0.1, signed=True).text == "+0.000"
+    assert estimate(math.nan, math.nan, math.nan) == Cell("–")
+
+
+@given(st.text())
+def test_no_text_gets_into_a_table_as_markup(text: str) -> None:
+    html = Table(text, (text,), [[Cell(text, text)]]).html()
+    assert html.count("<") == html.count(">")
+    for piece in ("<script", "<img", "<b>"):
+        assert piece not in Table("", (f"a-{piece}",), [[Cell(piece, piece)]]).html()
+
+
+def test_results_are_the_numbers_of_the_files(make_study) -> None:
+    study = make_study()
+    evaluations, comparisons = read_results(study)
+    table = tables.results_table(evaluations, comparisons, arm_styles(study))
+    means = evaluations[evaluations["finding"] == MEAN].set_index("arm")
+    for arm, row in zip(arm_styles(study), table.rows, strict=True):
+        assert row[2].text == f"{means.loc[arm, 'auroc']:.3f}"
+        assert row[2].detail == f"({means.loc[arm, 'auroc_low']:.3f}–{means.loc[arm, 'auroc_high']:.3f})"
+    differences = [row[4] for row in table.rows]
+    assert differences[:3] == ["–"] * 3
+    paired = comparisons[comparisons["finding"] == MEAN].set_index("second")
+    expected = f"{paired.loc[FROM_CNN, 'auroc_difference']:+.3f}".replace("-", "−")
+    assert differences[3].text == expected
+
+
+def test_a_finding_left_out_says_why_in_place_of_numbers(make_study) -> None:
+    study = make_study()
+    table = tables.finding_table(read_results(study)[0], arm_styles(study))
+    hernia = next(row for row in table.rows if row[0] == "Hernia")
+    assert hernia[2].detail == "left out: 4 positives, fewer than 10"
+    assert len(hernia) == 3
+    assert hernia[2].span == len(arm_styles(study))
+    assert table.rows[-1][0].detail == "over 6 findings"
+
+
+@pytest.mark.parametrize(
+    ("kind", "dataset", "own"),
+    [
+        ("phantom", "phantom", "This study: phantoms"),
+        ("mini", "chestxray14", "This study: a miniature"),
+        ("full", "chestxray14", "Random 70/10/20"),
+    ],
+)
+def test_figures_of_different_splits_are_in_different_columns(make_study, kind: str, dataset: str, own: str) -> None:
+    study = make_study(kind, dataset)
+    data = read_json(study.runs / "data.json")
+    table = mean_table(read_results(study)[0], data, arm_styles(study))
+    ours = list(table.columns).index(own)
+    figures = [[bool(cell) for cell in row[1:-1]] for row in table.rows]
+    assert all(sum(filled) == 1 for filled in figures)
+    assert all(filled[ours - 1] for filled in figures[: len(arm_styles(study))])
+    by_split = {entry["what"]: entry["split"] for entry in published()["mean_auroc"]}
+    heads = {"not stated": "Split not stated", "official": "Official split", "random 70/10/20": "Random 70/10/20"}
+    for row, filled in zip(table.rows[len(arm_styles(study)) :], figures[len(arm_styles(study)) :], strict=True):
+        assert table.columns[1 + filled.index(True)] == heads[by_split[row[0].text]]
+
+
+def test_published_figures_have_sources_and_keep_their_digits(make_study) -> None:
+    assert all(entry["source"] and 0.5 < entry["auroc"] < 1 for entry in published()["mean_auroc"])
+    study = make_study()
+    table = mean_table(read_results(study)[0], read_json(study.runs / "data.json"), arm_styles(study))
+    html = table.html()
+    for digits in ("0.837", "0.8025", "0.810", "0.745"):
+        assert f">{digits}<" in html
+
+
+def test_the_papers_findings_and_cost_stand_beside_ours(make_study) -> None:
+    study = make_study()
+    inputs, styles = read_inputs(study), arm_styles(study)
+    rows = {row[0]: row for row in paper_finding_table(inputs.evaluations, inputs.data, styles).rows}
+    assert rows["Effusion"][1] == "0.876"
+    assert rows["Effusion"][2].detail.startswith("(")
+    assert rows["Edema"][2] == Cell("–")  # a finding that this study does not have
+    cost = {row[0]: row for row in paper_cost_table(inputs.cost, styles).rows}
+    assert cost["Parameters (million)"][1:] == ["4.7", "4.73", "4.73"]
+    assert cost["Latency on Artificial CPU, one thread (ms)"][1:] == ["", "31.0", "31.0"]
+
+
+def test_the_answer_follows_the_interval(make_study) -> None:
+    study = make_study()
+    comparisons, data = read_results(study)[1], read_json(study.runs / "data.json")
+    frame = comparisons[comparisons["second"] == FROM_CNN].copy()
+    mean = frame["finding"] == MEAN
+    for values, verdict in [
+        ((0.02, 0.01, 0.03), "distillation from DenseNet-161 raised the student's mean AUROC by +0.020"),
+        ((-0.02, -0.03, -0.01), "lowered the student's mean AUROC by −0.020"),
+        ((0.02, -0.01, 0.05), "no effect of distillation from DenseNet-161 on the student's mean AUROC could be shown"),
+    ]:
+        frame.loc[mean, ["auroc_difference", "auroc_low", "auroc_high"]] = values
+        sentence = answer(frame, arm_styles(study), data)
+        assert sentence.startswith("On phantoms, ")
+        assert verdict in sentence
+    frame.loc[mean, "left_out"] = "no finding has enough positives and negatives"
+    assert "no finding has enough positives" in answer(frame, arm_styles(study), data)
+    assert "no student was trained both" in answer(frame.iloc[:0], arm_styles(study), data)
+
+
+def test_badges_and_cost_say_what_the_files_say(make_study) -> None:
+    study = make_study()
+    data = read_json(study.runs / "data.json")
+    assert "1,100 synthetic radiographs" in badge(data).meaning
+    assert "1,100 real radiographs at 64 px" in badge({**data, "kind": "mini"}).meaning
+    (sentence,) = cost_sentences(read_inputs(study).cost, {FROM_CNN: "densenet161"}, arm_styles(study))
+    assert "5.6 times the parameters of EEEA-Net-C2" in sentence
+    assert "6.8 times its latency" in sentence
+
+
+def test_run_table_says_times_in_words(make_study) -> None:
+    card = {
+        "run": "a",
+        "seed": 0,
+        "epochs": 2,
+        "peak_memory_mb": 1234.5,
+        "device": "CPU",
+        "finished": "2026-01-02T03:04:05",
+    }
+    rows = tables.run_table([{**card, "seconds": s} for s in (42, 83.4, 7300)]).rows
+    assert [row[3] for row in rows] == ["42 s", "1 min 23 s", "2 h 1 min"]
+    assert rows[0][4:] == ["1,234", "CPU", "2026-01-02 03:04"]
