@@ -23,7 +23,13 @@ def main(notebook: str, executed: Path, page: Path, parameters: dict) -> None:
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            notebook, draft, parameters, progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr
+            notebook,
+            draft,
+            parameters,
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # no warning a kernel that it listens on this machine
         )
     except PapermillExecutionError as error:
         sys.exit(

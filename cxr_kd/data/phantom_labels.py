@@ -131,6 +131,22 @@ def label_model(rate_factor: float, minimum_rate: float) -> np.ndarray:
     return _softmax(base + sets @ tilt)
 
 
+def patient_of(index: int, seed: int, limit: int) -> tuple[int, int]:
+    """(patient, number of the image within the patient); patients are drawn in blocks, so an index never moves.
+
+    `limit` is the most images a patient may have.
+    """
+    first, patients = 0, 0
+    for block in range(index + 1):
+        ends = first + _block_ends(block, seed, limit)
+        if index < ends[-1]:
+            place = int(np.searchsorted(ends, index, side="right"))
+            start = ends[place - 1] if place else first
+            return patients + place, int(index - start)
+        first, patients = int(ends[-1]), patients + len(ends)
+    raise AssertionError("every patient has an image")
+
+
 def exam_of(
     index: int,
     *,
@@ -142,7 +158,7 @@ def exam_of(
     images_a_patient: int,
 ) -> Exam:
     """The exam of image `index`: a function of its arguments only, whatever was asked before."""
-    patient, number = _patient_of(index, seed, images_a_patient)
+    patient, number = patient_of(index, seed, images_a_patient)
     rng = np.random.default_rng([seed, 1, patient])
     age, sex, mostly_ap = _person(rng)
     truth = _history(rng, number, rate_factor, minimum_rate)
@@ -170,19 +186,6 @@ def _target() -> np.ndarray:
 def _softmax(logits: np.ndarray) -> np.ndarray:
     weights = np.exp(logits - logits.max())
     return weights / weights.sum()
-
-
-def _patient_of(index: int, seed: int, limit: int) -> tuple[int, int]:
-    """(patient, number of the image within the patient); patients are drawn in blocks, so an index never moves."""
-    first, patients = 0, 0
-    for block in range(index + 1):
-        ends = first + _block_ends(block, seed, limit)
-        if index < ends[-1]:
-            place = int(np.searchsorted(ends, index, side="right"))
-            start = ends[place - 1] if place else first
-            return patients + place, int(index - start)
-        first, patients = int(ends[-1]), patients + len(ends)
-    raise AssertionError("every patient has an image")
 
 
 @lru_cache(maxsize=256)

@@ -9,13 +9,13 @@ from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.cost import file_size_mb, macs, parameters
 
 COLUMNS = (
-    "model",
+    "run",
     "network",
     "image_size",
     "parameters",
     "macs",
     "file_mb",
-    "latency_ms",
+    "latency_ms_median",
     "latency_ms_p25",
     "latency_ms_p75",
     "latency_ms_iqr",
@@ -28,9 +28,9 @@ COLUMNS = (
 def cost_table(
     models: Mapping[str, CxrClassifier], image_size: int | None = None, *, repeats: int = 50, threads: int = 1
 ) -> pd.DataFrame:
-    """Measure each of `models` (a label to a model) at `image_size` px (each model's own) on this CPU; see COLUMNS.
+    """Measure each of `models` (a run's name to its network) at `image_size` px (each model's own); see COLUMNS.
 
-    file_mb is in MB of 2**20 bytes; latency_ms is the median over `repeats` single images.
+    file_mb is in MB of 2**20 bytes; latency_ms is over `repeats` single images, on this CPU.
     """
     rows = []
     for label, model in models.items():
@@ -38,13 +38,13 @@ def cost_table(
         latency = latency_ms(model, size, repeats=repeats, threads=threads)
         rows.append(
             {
-                "model": label,
+                "run": label,
                 "network": model.name,
                 "image_size": size,
                 "parameters": parameters(model),
                 "macs": macs(model, size),
                 "file_mb": file_size_mb(model),
-                "latency_ms": latency.median,
+                "latency_ms_median": latency.median,
                 "latency_ms_p25": latency.p25,
                 "latency_ms_p75": latency.p75,
                 "latency_ms_iqr": latency.iqr,

@@ -73,7 +73,7 @@ def evaluate(
     """
     frame, estimate, resampled = _side(_listed(runs), resamples, seed, minimum_positives)
     frame.insert(0, "run", _joined(runs))
-    frame["prevalence"] = frame["positives"] / frame["images"]
+    frame["prevalence"] = (frame["positives"] / frame["images"]).to_numpy(np.float64, na_value=np.nan)
     for m, metric in enumerate(METRICS):
         low, high = interval(resampled[m])
         frame[metric], frame[f"{metric}_low"], frame[f"{metric}_high"] = estimate[m], low, high
@@ -152,7 +152,7 @@ def _reason(row: dict, negative_patients: int, minimum: int) -> str:
     """Why a finding is not scored, or an empty text."""
     for side, patients in (("positives", row["positive_patients"]), ("negatives", negative_patients)):
         if row[side] < minimum:
-            return f"{row[side]} {side}, fewer than {minimum}"
+            return f"{row[side]} {side.removesuffix('s') if row[side] == 1 else side}, fewer than {minimum}"
         if patients < 2:  # drawn or not drawn: a single patient says nothing about how far other patients would move it
             return f"{row[side]} {side}, all of one patient"
     return ""

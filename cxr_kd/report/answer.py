@@ -13,6 +13,7 @@ from cxr_kd.report.style import ArmStyle
 from cxr_kd.report.tables import estimate_text, records
 
 Styles = Mapping[str, ArmStyle]
+FEW_PATIENTS = 30  # a percentile interval of fewer clusters is too narrow (Cameron, Gelbach and Miller 2008)
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,16 @@ def badge(data: Mapping[str, Any]) -> Badge:
 
 
 def answer(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any]) -> str:
-    """One sentence: what distillation changed in the mean AUROC, with the interval, and whether zero is inside it."""
+    """One sentence: what distillation changed in the mean AUROC, with the interval, and whether zero is inside it.
+
+    It claims no effect from fewer than FEW_PATIENTS test patients, whatever the interval.
+    """
     where = {"phantom": "On phantoms", "mini": "On a miniature of real radiographs", "full": "On the full data set"}
     means = records(comparisons[comparisons["finding"] == MEAN], "second")
     if not means:
         return f"{where[data['kind']]}, no student was trained both alone and distilled: the study asks no comparison."
-    clauses = [_clause(row, styles[arm]) for arm, row in means.items()]
+    patients = data["split"]["sides"]["test"]["patients"]
+    clauses = [_clause(row, styles[arm], patients) for arm, row in means.items()]
     return f"{where[data['kind']]}, {'; '.join(clauses)}."
 
 
@@ -69,13 +74,18 @@ def cost_sentences(cost: pd.DataFrame, teachers: Mapping[str, str], styles: Styl
     return sentences
 
 
-def _clause(row: Mapping[str, Any], style: ArmStyle) -> str:
+def _clause(row: Mapping[str, Any], style: ArmStyle, patients: int) -> str:
     teacher = style.label.split(" from ", 1)[1]
     change = estimate_text(row["auroc_difference"], row["auroc_low"], row["auroc_high"], signed=True)
     if row["left_out"]:
         return f"no finding has enough positives to say what distillation from {teacher} changes"
+    if patients < FEW_PATIENTS:
+        return (
+            f"{patients} test patients are too few to say what distillation from {teacher} does to the student's mean "
+            f"AUROC: {change}"
+        )
     if row["auroc_low"] > 0:
-        return f"distillation from {teacher} raised the student's mean AUROC by {change}"
+        return f"distillation from {teacher} raised the student's mean AUROC: {change}"
     if row["auroc_high"] < 0:
-        return f"distillation from {teacher} lowered the student's mean AUROC by {change}"
+        return f"distillation from {teacher} lowered the student's mean AUROC: {change}"
     return f"no effect of distillation from {teacher} on the student's mean AUROC could be shown: {change}"

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from cxr_kd.report.style import INK, MUTED, RULE, StudyFigure, finding_name, styled
 
@@ -107,6 +108,8 @@ def patients(frame: pd.DataFrame) -> Figure:
     bars = view.bar(views.index, 100 * views / len(frame), color=VIEW_COLOUR, width=0.6)
     view.bar_label(bars, [f"{n:,}" for n in views], padding=2, fontsize=8, color=MUTED)
     view.set(title="View", xlabel="projection", ylabel="images (%)")
+    view.margins(y=0.12)  # room for the counts
+    exams.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (age, exams, view):
         axes.grid(axis="y")
     return figure

@@ -61,7 +61,8 @@ def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> 
         )
     if metric == "auroc":
         axes.axvline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.annotate("chance", (0.5, 0), (3, 4), ("data", "axes fraction"), "offset points", color=MUTED, fontsize=8.5)
+        axes.annotate("chance", (0.5, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", color=MUTED,
+                      fontsize=8.5)  # fmt: skip
     _finding_rows(axes, findings, rows[shown[0].arm])
     axes.set_xlabel(f"{METRIC_NAMES[metric]} on the test side, 95 % interval over patients")
     _legend(figure, shown)

@@ -18,6 +18,8 @@ PICTURES = {  # what notebook 01 draws -> what the report says below it
     "data-patients.png": "Who the patients are, and how they were radiographed.",
     "data-cooccurrence.png": "Which findings come together.",
 }
+COST_COLUMNS = ("run", "parameters", "macs", "file_mb", "latency_ms_median", "latency_ms_p25", "latency_ms_p75", "cpu",
+                "image_size")  # fmt: skip
 
 
 class ReportError(Exception):
@@ -78,11 +80,13 @@ def _explanations(folder: Path) -> list[tuple[Path, str]]:
 
 def _cost(study: Study) -> pd.DataFrame:
     """device.csv with the arm of each run; seeds of an arm are the same network, so the first stands for it."""
-    frame = pd.read_csv(_needed(study.runs / "device.csv", "06_device"))
+    path = _needed(study.runs / "device.csv", "06_device")
+    frame = pd.read_csv(path)
+    if missing := [column for column in COST_COLUMNS if column not in frame]:
+        raise ReportError(f"{path}: no column {', '.join(missing)}; run 06_device again")
     arm_of_run = {run.name: arm for arm, runs in arms(study).items() for run in runs}
-    unknown = sorted(set(frame["run"]) - set(arm_of_run))
-    if unknown:
-        raise ReportError(f"{study.runs / 'device.csv'}: the study has no run {unknown[0]!r}; run 06_device again")
+    if unknown := sorted(set(frame["run"]) - set(arm_of_run)):
+        raise ReportError(f"{path}: the study has no run {unknown[0]!r}; run 06_device again")
     return frame.assign(arm=frame["run"].map(arm_of_run)).drop_duplicates("arm").reset_index(drop=True)
 
 

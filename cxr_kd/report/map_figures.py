@@ -1,6 +1,6 @@
 """The explanation figure: what the teacher, the student alone and the distilled student look at, on one colour scale.
 
-A map cell says how much the logit of the finding would gain if the whole image looked like that cell, so maps of
+A map cell says, to first order, what the whole image would add to the logit if it looked like that cell, so maps of
 different networks share a unit, and are drawn on one scale. A map is never stretched to its own maximum: where a
 network sees no evidence, the panel stays empty and says so.
 """

@@ -15,7 +15,7 @@ from cxr_kd.evaluation.arms import arm_of, arms
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import written_whole
 from cxr_kd.report import data_figures, figures, tables
-from cxr_kd.report.answer import answer, badge, cost_sentences
+from cxr_kd.report.answer import FEW_PATIENTS, answer, badge, cost_sentences
 from cxr_kd.report.inputs import Inputs, read_inputs
 from cxr_kd.report.published import mean_table, paper_cost_table, paper_finding_table, published
 from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_svg
@@ -73,6 +73,7 @@ def _results(study: Study, inputs: Inputs, styles: Mapping[str, ArmStyle]) -> di
     keys = ("auroc", "auroc_low", "auroc_high")
     differ = not comparisons.empty
     return {
+        "few_patients": FEW_PATIENTS,
         "answer": answer(comparisons, styles, inputs.data),
         "cost_sentences": cost_sentences(cost, teachers, styles),
         "key_figures": [(style, tables.estimate(*(means[arm][key] for key in keys))) for arm, style in styles.items()],

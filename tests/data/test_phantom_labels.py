@@ -21,6 +21,7 @@ from cxr_kd.data.phantom_labels import (
     exam_of,
     label_model,
     label_sets,
+    patient_of,
     real_rates,
     wanted_rates,
 )
@@ -125,12 +126,13 @@ def test_age_sex_and_view_are_as_in_the_real_table(strangers):
 
 
 def test_the_number_of_images_a_patient_is_the_real_one():
-    some = exams(30_000, images_a_patient=184)
-    number = np.bincount([exam.patient for exam in some])[:-1]  # the last patient may be cut short
+    number = np.bincount([patient_of(index, 3, 184)[0] for index in range(40_000)])[
+        :-1
+    ]  # the last patient may be cut short
     assert np.median(number) == 1
     assert np.mean(number) == pytest.approx(3.64, abs=0.35)
     assert np.percentile(number, 95) == pytest.approx(14, abs=2)
-    assert max(np.bincount([exam.patient for exam in exams(5000, images_a_patient=6)])) == 6
+    assert max(np.bincount([patient_of(index, 3, 6)[0] for index in range(5000)])) == 6
 
 
 def test_a_patients_images_follow_each_other_and_share_who_they_are():

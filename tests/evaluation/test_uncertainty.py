@@ -103,6 +103,13 @@ def test_positives_of_a_single_patient_are_left_out() -> None:
     assert table.loc["Hernia", "left_out"] == "12 positives, all of one patient"
 
 
+def test_one_positive_is_said_as_one() -> None:
+    frame = predictions().frame.assign(**{"label:Hernia": 0.0})
+    frame.loc[7, "label:Hernia"] = 1.0
+    table = evaluate(Predictions(frame, predictions().metadata), resamples=5).set_index("finding")
+    assert table.loc["Hernia", "left_out"] == "1 positive, fewer than 10"
+
+
 def test_nothing_to_score_is_said_and_not_a_crash() -> None:
     table = evaluate(predictions(), resamples=5, minimum_positives=1000).set_index("finding")
     assert table.loc[MEAN, "left_out"] != ""

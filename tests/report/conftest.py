@@ -1,5 +1,7 @@
 """A study whose files are all there, made of random logits: artificial, tiny, and of no meaning."""
 
+import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from cxr_kd.evaluation.arms import compare_study, evaluate_study
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 from cxr_kd.files import write_json
 from cxr_kd.report import data_figures, map_figures
+from cxr_kd.report.page import write_report
 from cxr_kd.report.style import arm_styles, to_png
 from cxr_kd.study import Study, load
 
@@ -37,26 +40,50 @@ MakeStudy = Callable[..., Study]
 
 
 @pytest.fixture
-def make_study(tmp_path: Path) -> MakeStudy:
-    """Make a study under tmp_path with every file that the report reads."""
+def make_study(tmp_path: Path, made: Callable[..., Path]) -> MakeStudy:
+    """Make a study under tmp_path with every file that the report reads; the test may change them."""
 
     def make(kind: str = "phantom", dataset: str = "phantom", seeds: tuple[int, ...] = (0,)) -> Study:
-        file = tmp_path / "studies" / "artificial.yaml"
-        file.parent.mkdir(exist_ok=True)
-        more = ", phantom: {images: 1100}" if dataset == "phantom" else ""
-        file.write_text(YAML.format(dataset=dataset, more=more, seeds=list(seeds)))
-        study = load(file)
-        data = data_json(kind, dataset)
-        write_json(study.runs / "data.json", data)
-        for run in study.all_runs:
-            write_run(study, run, kind, dataset)
-        evaluate_study(study).to_csv(study.runs / "evaluations.csv", index=False)
-        compare_study(study).to_csv(study.runs / "comparisons.csv", index=False)
-        write_device(study)
-        write_pictures(study)
-        return study
+        shutil.copytree(made(kind, dataset, seeds), tmp_path, dirs_exist_ok=True)
+        return load(tmp_path / "studies" / "artificial.yaml")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make each kind of study once a session, and give its folder."""
+
+    @functools.cache
+    def make(kind: str, dataset: str, seeds: tuple[int, ...]) -> Path:
+        home = tmp_path_factory.mktemp("artificial")
+        write_study(home, kind, dataset, seeds)
+        return home
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def report(made: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a study of phantoms, to be read only."""
+    home = tmp_path_factory.mktemp("report")
+    shutil.copytree(made("phantom", "phantom", (0,)), home, dirs_exist_ok=True)
+    return write_report(load(home / "studies" / "artificial.yaml"))
+
+
+def write_study(home: Path, kind: str, dataset: str, seeds: tuple[int, ...]) -> None:
+    file = home / "studies" / "artificial.yaml"
+    file.parent.mkdir()
+    more = ", phantom: {images: 1100}" if dataset == "phantom" else ""
+    file.write_text(YAML.format(dataset=dataset, more=more, seeds=list(seeds)))
+    study = load(file)
+    write_json(study.runs / "data.json", data_json(kind, dataset))
+    for run in study.all_runs:
+        write_run(study, run, kind, dataset)
+    evaluate_study(study).to_csv(study.runs / "evaluations.csv", index=False)
+    compare_study(study).to_csv(study.runs / "comparisons.csv", index=False)
+    write_device(study)
+    write_pictures(study)
 
 
 def labels(images: int = 300) -> np.ndarray:

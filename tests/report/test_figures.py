@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from cxr_kd.evaluation.arms import read_results
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.report import data_figures, figures, map_figures
+from cxr_kd.report.inputs import read_inputs
 from cxr_kd.report.style import ROLES, arm_styles, finding_name, to_png, to_svg
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # a font, a layout that did not fit
@@ -83,8 +84,7 @@ def test_learning_curves_draw_each_seed_and_cost_draws_each_arm(make_study) -> N
     history = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "validation_auroc": [0.5, 0.6]})
     loss, score = figures.learning_curves({arm: [history, history] for arm in styles}, styles).axes
     assert len(loss.lines) == len(score.lines) == 2 * len(styles)
-    cost = pd.read_csv(study.runs / "device.csv").assign(arm=lambda f: f["run"].str.rsplit("-seed", n=1).str[0])
-    figure = figures.cost_against_auroc(cost.drop_duplicates("arm"), read_results(study)[0], styles)
+    figure = figures.cost_against_auroc(read_inputs(study).cost, read_results(study)[0], styles)
     assert any("(ms;" in text for text in texts(figure))
     assert len(figure.axes[0].containers) == len(styles)
 

@@ -109,14 +109,19 @@ def test_the_answer_follows_the_interval(make_study) -> None:
     frame = comparisons[comparisons["second"] == FROM_CNN].copy()
     mean = frame["finding"] == MEAN
     for values, verdict in [
-        ((0.02, 0.01, 0.03), "distillation from DenseNet-161 raised the student's mean AUROC by +0.020"),
-        ((-0.02, -0.03, -0.01), "lowered the student's mean AUROC by −0.020"),
+        ((0.02, 0.01, 0.03), "distillation from DenseNet-161 raised the student's mean AUROC: +0.020"),
+        ((-0.02, -0.03, -0.01), "lowered the student's mean AUROC: −0.020"),
         ((0.02, -0.01, 0.05), "no effect of distillation from DenseNet-161 on the student's mean AUROC could be shown"),
     ]:
         frame.loc[mean, ["auroc_difference", "auroc_low", "auroc_high"]] = values
         sentence = answer(frame, arm_styles(study), data)
         assert sentence.startswith("On phantoms, ")
         assert verdict in sentence
+    data["split"]["sides"]["test"]["patients"] = 29
+    frame.loc[mean, ["auroc_difference", "auroc_low", "auroc_high"]] = (-0.02, -0.03, -0.01)
+    assert "29 test patients are too few to say what distillation from DenseNet-161" in answer(
+        frame, arm_styles(study), data
+    )
     frame.loc[mean, "left_out"] = "no finding has enough positives and negatives"
     assert "no finding has enough positives" in answer(frame, arm_styles(study), data)
     assert "no student was trained both" in answer(frame.iloc[:0], arm_styles(study), data)
