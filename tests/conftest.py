@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,16 @@ from cxr_kd.data.table import CxrTable
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
+# As root, without a graphics card, and without asking anybody for anything.
+QUIET_BROWSER = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
@@ -22,6 +33,21 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set CXR_KD_TEST_DATA to the folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Headless Chromium, driven by Playwright; tests that need it are skipped, saying so, where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no Chromium here (Debian's package chromium)")
+    with sync_playwright() as player:
+        profile = str(tmp_path_factory.mktemp("profile"))
+        context = player.chromium.launch_persistent_context(profile, executable_path=chromium, args=QUIET_BROWSER)
+        yield context
+        context.close()
 
 
 @pytest.fixture

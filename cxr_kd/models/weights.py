@@ -13,6 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from cxr_kd.files import written_whole
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.registry import ModelError, build, info
 
@@ -31,14 +32,8 @@ def save(model: CxrClassifier, path: Path | str, metadata: Mapping[str, Any]) ->
         raise ModelError(f"metadata may not set {', '.join(taken)}: the model itself says that")
     card = {**metadata, **_own_fields(model)}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        safetensors.torch.save_file(state, part, metadata={_CARD_KEY: json.dumps(card, sort_keys=True)})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(Path(path)) as temporary:
+        safetensors.torch.save_file(state, temporary, metadata={_CARD_KEY: json.dumps(card, sort_keys=True)})
 
 
 def load(path: Path | str) -> CxrClassifier:

@@ -8,7 +8,6 @@ network sees no evidence, the panel stays empty and says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib import colormaps
@@ -18,6 +17,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from cxr_kd.explanation.examples import Example
 from cxr_kd.report.data_figures import Picture, outline
 from cxr_kd.report.style import INK, MUTED, ArmStyle, StudyFigure, finding_name, styled
 
@@ -25,25 +25,8 @@ TRUTH = "#56b4e9"
 NO_EVIDENCE = 0.02  # of the scale: less can't be told from nothing on paper
 
 
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """One row of the figure: one image and one finding.
-
-    image (H, W) uint8; label 1, 0 or NaN; truth: a mask (h, w) bool or a box (x, y, width, height as fractions of the
-    image), or None where nobody marked it; maps: arm -> (h, w), at least 0, in logits; logits: arm -> logit.
-    """
-
-    image: np.ndarray
-    image_id: str
-    finding: str
-    label: float
-    maps: Mapping[str, np.ndarray]
-    logits: Mapping[str, float]
-    truth: np.ndarray | tuple[float, float, float, float] | None = field(default=None)
-
-
 @styled
-def explanation(rows: Sequence[Explained], styles: Mapping[str, ArmStyle]) -> Figure:
+def explanation(rows: Sequence[Example], styles: Mapping[str, ArmStyle]) -> Figure:
     """A row an image and finding; columns: the radiograph, what is marked on it, and the map of each arm in `rows`."""
     shown = [style for arm, style in styles.items() if any(arm in row.maps for row in rows)]
     top = max((float(m.max()) for row in rows for m in row.maps.values() if m.size), default=0.0) or 1.0
@@ -70,7 +53,7 @@ def explanation(rows: Sequence[Explained], styles: Mapping[str, ArmStyle]) -> Fi
     return figure
 
 
-def _radiograph(axes: Axes, row: Explained, title: str) -> None:
+def _radiograph(axes: Axes, row: Example, title: str) -> None:
     axes.imshow(row.image, cmap="gray", vmin=0, vmax=255)
     axes.set_title(title, fontsize=8, fontweight="normal", color=INK)
     axes.set_xticks([])
@@ -78,7 +61,7 @@ def _radiograph(axes: Axes, row: Explained, title: str) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _truth(axes: Axes, row: Explained, width: float = 1.4) -> None:
+def _truth(axes: Axes, row: Example, width: float = 1.4) -> None:
     """Outline the truth where there is one."""
     if isinstance(row.truth, np.ndarray):
         outline(axes, Picture(row.image, masks={row.finding: row.truth}), {row.finding: TRUTH}, width)
@@ -86,7 +69,7 @@ def _truth(axes: Axes, row: Explained, width: float = 1.4) -> None:
         outline(axes, Picture(row.image, boxes={row.finding: row.truth}), {row.finding: TRUTH}, width)
 
 
-def _map(axes: Axes, row: Explained, style: ArmStyle, top: float) -> None:
+def _map(axes: Axes, row: Example, style: ArmStyle, top: float) -> None:
     """The radiograph, the map over it, the truth's outline, logit and probability, and a frame in the arm's colour."""
     if style.arm not in row.maps:
         axes.set_axis_off()

@@ -24,7 +24,8 @@ def keep(figure: Figure, path: Path) -> Figure:
 def contact_pictures(data: Prepared) -> list[Picture]:
     """One test image for each finding, drawn as `examples.choose` draws, with its mask or box; one without any."""
     pictures = []
-    for image_id, finding in choose(data, len(data.table.findings)):
+    chosen = {finding: image_id for image_id, finding in reversed(choose(data, len(data.table.findings)))}
+    for finding, image_id in reversed(chosen.items()):
         where = truth(data, image_id, finding)
         picture = Picture(_image(data, image_id), finding_name(finding))
         if isinstance(where, tuple):

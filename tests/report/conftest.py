@@ -11,6 +11,7 @@ import pytest
 
 from cxr_kd.evaluation.arms import compare_study, evaluate_study
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
+from cxr_kd.explanation.examples import Example
 from cxr_kd.files import write_json
 from cxr_kd.report import data_figures, map_figures
 from cxr_kd.report.page import write_report
@@ -150,11 +151,11 @@ def radiograph(seed: int = 0, size: int = 64) -> np.ndarray:
     return (190 - lungs + noise).clip(0, 255).astype(np.uint8)
 
 
-def explained(study: Study) -> list[map_figures.Explained]:
+def explained(study: Study) -> list[Example]:
     random, mask = np.random.default_rng(1), np.hypot(*(np.mgrid[:64, :64] - 40)) < 9
     truths = (mask, (0.2, 0.3, 0.3, 0.25), None)
     return [
-        map_figures.Explained(
+        Example(
             radiograph(i), f"i{i}", FINDINGS[i], 1.0,
             maps={a: random.gamma(1, 1, (2, 2)) * (a != "eeea_net_c2_alone") for a in arm_styles(study)},
             logits={a: float(random.normal()) for a in arm_styles(study)}, truth=truth,

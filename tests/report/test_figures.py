@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from cxr_kd.evaluation.arms import read_results
 from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.explanation.examples import Example
 from cxr_kd.report import data_figures, figures, map_figures
 from cxr_kd.report.inputs import read_inputs
 from cxr_kd.report.style import ROLES, arm_styles, finding_name, to_png, to_svg
@@ -155,7 +156,7 @@ def test_maps_share_one_scale_and_no_evidence_is_visible(make_study) -> None:
 
 def test_maps_that_are_all_zero_are_drawn_as_nothing(make_study) -> None:
     study = make_study()
-    row = map_figures.Explained(radiograph(), "i0", "Mass", np.nan, {ALONE: np.zeros((2, 2))}, {ALONE: -3.0})
+    row = Example(radiograph(), "i0", "Mass", np.nan, {ALONE: np.zeros((2, 2))}, {ALONE: -3.0})
     shown = texts(map_figures.explanation([row], arm_styles(study)))
     assert {"no evidence", "unknown, not outlined", "logit \N{MINUS SIGN}3.00, p = 0.05"} <= set(shown)
 

@@ -1,7 +1,6 @@
 """The report: one file, numbers from files only, readable in a browser wide, narrow and printed."""
 
 import re
-import shutil
 from html import unescape
 from pathlib import Path
 
@@ -14,10 +13,6 @@ from cxr_kd.files import read_json, write_json
 from cxr_kd.report.inputs import ReportError
 from cxr_kd.report.page import write_report
 from cxr_kd.study import load
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 
 def test_the_report_is_one_file_that_needs_nothing_else(report: Path) -> None:
@@ -131,27 +126,21 @@ def test_files_that_do_not_belong_together_are_refused(make_study) -> None:
         write_report(study)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian's package chromium)")
-def test_a_browser_shows_it_wide_narrow_and_printed(report: Path, tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch_persistent_context(
-            str(tmp_path / "profile"), executable_path=CHROMIUM, headless=True, args=QUIET
-        )
-        page = browser.new_page()
-        asked, said = [], []
-        page.on("request", lambda request: asked.append(request.url[:40]))
-        page.on("console", lambda message: said.append(message.text))
-        for width in (1280, 400):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.goto(report.as_uri())
-            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wide <= 0, f"the page scrolls sideways by {wide} px at {width} px"
-            assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
-        boxes = page.evaluate("[...document.querySelectorAll('.scroll')].map(b => b.scrollWidth > b.clientWidth)")
-        assert any(boxes)  # at 400 px wide tables scroll in their own box
-        pdf = page.pdf(prefer_css_page_size=True)
-        browser.close()
+def test_a_browser_shows_it_wide_narrow_and_printed(report: Path, browser) -> None:
+    page = browser.new_page()
+    asked, said = [], []
+    page.on("request", lambda request: asked.append(request.url[:40]))
+    page.on("console", lambda message: said.append(message.text))
+    for width in (1280, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(report.as_uri())
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"the page scrolls sideways by {wide} px at {width} px"
+        assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    boxes = page.evaluate("[...document.querySelectorAll('.scroll')].map(b => b.scrollWidth > b.clientWidth)")
+    assert any(boxes)  # at 400 px wide tables scroll in their own box
+    pdf = page.pdf(prefer_css_page_size=True)
+    page.close()
     assert said == []
     assert all(url.startswith(("file:", "data:")) for url in asked)
     assert pdf.count(b"/Type /Page\n") >= 4 or pdf.count(b"/Type/Page") >= 4

@@ -1,0 +1,150 @@
+"""The smoke study from end to end, as a user runs it: Snakemake, papermill, the report; again, changed, and killed."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+
+def command(project: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"),
+            "--profile", str(ROOT / "workflow" / "profiles" / "local"), "--directory", str(project),
+            "--config", f"study={project / 'studies' / 'smoke.yaml'}", *more]  # fmt: skip
+
+
+def snakemake(project: Path, *more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command(project, *more), capture_output=True, text=True)
+
+
+def new_project(folder: Path) -> Path:
+    (folder / "studies").mkdir()
+    shutil.copy(ROOT / "studies" / "smoke.yaml", folder / "studies")
+    return folder
+
+
+def jobs(output: str) -> set[str]:
+    return set(re.findall(r"^Job \d+: (\S+)$", output, re.MULTILINE)) - {"study"}
+
+
+def predictions(project: Path) -> dict[str, pd.DataFrame]:
+    files = sorted((project / "runs" / "smoke").glob("*/predictions-*.parquet"))
+    return {str(file.relative_to(project)): pd.read_parquet(file) for file in files}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = new_project(tmp_path_factory.mktemp("project"))
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "index.html" in done.stdout
+    assert re.search(r"epoch 1/2  loss \d.*validation AUROC .*images/s  \d+:\d\d left", done.stdout + done.stderr)
+    return folder
+
+
+def test_every_notebook_was_executed_without_an_error(project):
+    executed = sorted((project / "reports" / "smoke" / "notebooks").glob("*.ipynb"))
+    assert [path.stem[:2] for path in executed] == ["01", "02", "03", "03", "04", "05", "06", "07"]
+    for path in executed:
+        cells = json.loads(path.read_text())["cells"]
+        assert all(output["output_type"] != "error" for cell in cells for output in cell.get("outputs", []))
+        assert path.with_suffix(".html").stat().st_size > 10_000
+
+
+def test_every_run_left_what_the_design_promises(project):
+    data = json.loads((project / "runs" / "smoke" / "data.json").read_text())
+    for name in ("densenet121-seed0", "eeea_net_c2_alone-seed0", "eeea_net_c2_from_densenet121-seed0"):
+        folder = project / "runs" / "smoke" / name
+        files = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {
+            "answers.npy",
+            "answers.json",
+        }
+        assert files == {"card.json", "history.csv", "model.safetensors", "predictions-test.parquet",
+                         "predictions-validation.parquet"}  # fmt: skip
+        card = json.loads((folder / "card.json").read_text())
+        assert card["kind"] == "phantom"
+        assert (
+            card["split_sha256"]
+            == json.loads((project / "runs" / "smoke" / "data.json").read_text())["split"]["sha256"]
+        )
+
+
+def test_the_report_is_one_file_that_says_what_it_is_about(project):
+    page = (project / "reports" / "smoke" / "index.html").read_text()
+    assert "Phantoms" in page
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+    for link in re.findall(r'href="(notebooks/[^"]+)"', page):
+        assert (project / "reports" / "smoke" / link).is_file()
+
+
+def test_the_report_opens_in_a_browser_without_an_error(project, browser):
+    complaints = []
+    page = browser.new_page()
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((project / "reports" / "smoke" / "index.html").as_uri())
+    assert "Smoke" in page.inner_text("h1")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert not complaints
+
+
+def test_run_again_no_notebook_runs(project):
+    again = snakemake(project)
+    assert again.returncode == 0
+    assert jobs(again.stdout + again.stderr) == set()
+
+
+def test_another_loss_weight_reruns_that_student_and_what_follows(project):
+    study = project / "studies" / "smoke.yaml"
+    before = study.read_text()
+    study.write_text(before.replace("teacher: densenet121}",
+                                    "teacher: densenet121, objective: {focal_bce: 1.0, logit_mse: 0.7}}"))  # fmt: skip
+    planned = snakemake(project, "--dry-run")
+    study.write_text(before)
+    assert jobs(planned.stdout + planned.stderr) == {
+        "03_distill-eeea_net_c2_from_densenet121-seed0", "04_ablation", "05_explain", "06_device", "07_report",
+    }  # fmt: skip
+
+
+def test_a_notebook_runs_alone_and_refuses_a_parameter_that_it_does_not_know(project, tmp_path):
+    def papermill(*parameters: str) -> subprocess.CompletedProcess:
+        notebook, study = ROOT / "notebooks" / "02_teacher.ipynb", project / "studies" / "smoke.yaml"
+        return subprocess.run([sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"),
+                               "-p", "study", str(study), *parameters], capture_output=True, text=True)  # fmt: skip
+
+    assert papermill().returncode == 0
+    refused = papermill("-p", "sead", "1")
+    assert refused.returncode != 0
+    assert "no parameter 'sead'; did you mean 'seed'?" in refused.stderr
+
+
+def test_a_study_killed_twice_while_it_trains_ends_with_the_same_predictions(project, tmp_path):
+    other = new_project(tmp_path)
+    for network in ("densenet121-seed0", "eeea_net_c2_alone-seed0"):
+        started = subprocess.Popen(command(other), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True)  # fmt: skip
+        folder = other / "runs" / "smoke" / network
+        while started.poll() is None and not (folder / "resume.safetensors").exists():
+            assert not (folder / "card.json").exists(), f"{network} was trained before it could be killed"
+            time.sleep(0.05)
+        os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+    finished = snakemake(other)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "going on after epoch" in finished.stdout + finished.stderr
+    undisturbed, gone_on = predictions(project), predictions(other)
+    assert undisturbed.keys() == gone_on.keys()
+    for name, frame in undisturbed.items():
+        pd.testing.assert_frame_equal(frame, gone_on[name], check_exact=True)

@@ -1,0 +1,94 @@
+"""A run is trained once for its settings and data, and its folder says what it is."""
+
+import pytest
+
+from cxr_kd import study as studies
+from cxr_kd.data.prepare import Prepared, prepare
+from cxr_kd.evaluation.predictions import Predictions
+from cxr_kd.files import read_json
+from cxr_kd.models import weights
+from cxr_kd.training.run import load, predict, train
+
+TINY = """
+title: Tiny
+question: Does a run end where it should?
+data:
+  dataset: phantom
+  phantom: {images: 60, size: 32, minimum_rate: 0.2}
+image_size: 32
+teachers: [eeea_net_c2]
+students:
+  - {network: eeea_net_c2}
+  - {network: eeea_net_c2, teacher: eeea_net_c2}
+teacher_views: 1
+teacher_training: {epochs: 1, batch_size: 16}
+student_training: {epochs: 1, batch_size: 16}
+"""
+
+
+def study_of(folder, text=TINY):
+    file = folder / "studies" / "tiny.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return studies.load(file)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def data(home) -> Prepared:
+    return prepare(study_of(home), workers=1, progress=False)
+
+
+def test_a_student_brings_its_teacher_and_both_say_what_they_are(home, data):
+    study = study_of(home)
+    teacher, _, student = study.all_runs
+    folder = train(study, student, data)
+    assert read_json(study.folder(teacher) / "card.json")["role"] == "teacher"
+    card = read_json(folder / "card.json")
+    assert card["role"] == "student distilled"
+    assert card["teacher"] == "eeea_net_c2"
+    assert card["objective"] == {"focal_bce": 1.0, "logit_mse": 0.5}
+    assert card["split_sha256"] == data.split.sha256
+    assert card["peak_memory_mb"] > 50
+    assert not (folder / "resume.safetensors").exists()
+    assert weights.read_metadata(folder / "model.safetensors")["split_sha256"] == data.split.sha256
+
+
+def test_the_predictions_are_those_of_the_weights_that_were_kept(home, data):
+    study = study_of(home)
+    run = study.all_runs[1]
+    folder = train(study, run, data)
+    kept = Predictions.read(folder / "predictions-test.parquet")
+    assert tuple(kept.frame["image_id"]) == data.split.test
+    assert abs(kept.logits - predict(load(study, run), data, "test")).max() < 1e-5
+
+
+def test_a_run_is_trained_again_only_when_what_it_depends_on_has_changed(home, data, capsys):
+    study = study_of(home)
+    student = study.all_runs[2]
+    train(study, student, data)
+    before = {path: path.stat().st_mtime_ns for path in study.runs.glob("*/card.json")}
+    train(study, student, data)
+    assert {path: path.stat().st_mtime_ns for path in study.runs.glob("*/card.json")} == before
+    assert "trained already" in capsys.readouterr().out
+
+    changed = study_of(
+        home, TINY.replace("teacher: eeea_net_c2}", "teacher: eeea_net_c2, objective: {logit_mse: 1.0}}")
+    )
+    train(changed, changed.all_runs[2], data)
+    new = {path for path in before if path.stat().st_mtime_ns != before[path]}
+    assert new == {study.folder(student) / "card.json"}
+
+
+def test_the_student_alone_sees_the_same_images_in_the_same_order_as_the_taught_one(home, data):
+    from cxr_kd.training.run import _training_batches
+
+    study = study_of(home)
+    _, alone, taught = study.all_runs
+    for first, second in zip(*(_training_batches(study, run, data).epoch(0) for run in (alone, taught)), strict=True):
+        assert first.image_ids == second.image_ids
+        assert (first.images == second.images).all()
