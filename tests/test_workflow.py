@@ -73,10 +73,7 @@ def test_every_run_left_what_the_design_promises(project):
                          "predictions-validation.parquet"}  # fmt: skip
         card = json.loads((folder / "card.json").read_text())
         assert card["kind"] == "phantom"
-        assert (
-            card["split_sha256"]
-            == json.loads((project / "runs" / "smoke" / "data.json").read_text())["split"]["sha256"]
-        )
+        assert card["split_sha256"] == data["split"]["sha256"]
 
 
 def test_the_report_is_one_file_that_says_what_it_is_about(project):
