@@ -47,6 +47,11 @@ class Run(BaseModel):
         return f"{self.network}{origin}{'-' + self.label if self.label else ''}-seed{self.seed}"
 
 
+def published_objective() -> Objective:
+    """The paper's objective (arXiv 2305.06244): focal cross-entropy to the labels, squared error to the teacher."""
+    return {"focal_bce": 1.0, "logit_mse": 0.5}
+
+
 class Study(Settings):
     """What is asked, on which radiographs, of which networks. Read one with `load`."""
 
@@ -60,7 +65,7 @@ class Study(Settings):
     teachers: tuple[NetworkName, ...]
     students: tuple[Student, ...]
     pretrained: Literal["imagenet"] | None = None
-    objective: Objective = Field(default_factory=lambda: {"focal_bce": 1.0, "logit_mse": 0.5})
+    objective: Objective = Field(default_factory=published_objective)
     focusing: float = Field(2.0, ge=0, description="gamma of focal binary cross-entropy")
     teacher_views: int = Field(4, ge=1, description="views of each training image that a teacher answers")
     teacher_training: Training

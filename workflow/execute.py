@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars are for people at a notebook; a batch prints one line an epoch
 
 import papermill
+from filelock import FileLock
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
@@ -21,6 +22,16 @@ def main(notebook: str, executed: Path, page: Path, parameters: dict) -> None:
     # Beside the result, and kept when a cell fails: it is what one looks at to find out why.
     draft = executed.with_name(f"{executed.stem}.unfinished.ipynb")
     draft.parent.mkdir(parents=True, exist_ok=True)
+    # Where Snakemake alone was killed, its notebook still runs: wait for that one rather than write over it.
+    with FileLock(executed.with_name(f".{executed.stem}.lock")):
+        run(notebook, draft, parameters)
+        html, _ = HTMLExporter(embed_images=True).from_filename(str(draft))
+        with written_whole(page) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+        os.replace(draft, executed)
+
+
+def run(notebook: str, draft: Path, parameters: dict) -> None:
     try:
         papermill.execute_notebook(
             notebook,
@@ -36,10 +47,6 @@ def main(notebook: str, executed: Path, page: Path, parameters: dict) -> None:
             f"{Path(notebook).name} stopped in cell {error.cell_index}: {error.ename}: {error.evalue}\n"
             f"The notebook as far as it came: {draft}"
         )
-    html, _ = HTMLExporter(embed_images=True).from_filename(str(draft))
-    with written_whole(page) as temporary:
-        temporary.write_text(html, encoding="utf-8")
-    os.replace(draft, executed)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def fit(
     """
     model.to(device).to(memory_format=torch.channels_last)  # convolutions run up to twice as fast in it
     optimizer = torch.optim.AdamW(_groups(model, training.weight_decay), lr=training.learning_rate)
-    progress = checkpoint.restore(resume, model, optimizer, belongs_to) or checkpoint.Progress([], {}, -math.inf)
+    progress = checkpoint.restore(resume, model, optimizer, belongs_to)
     if progress.history:
         print(f"{name}: going on after epoch {len(progress.history)} of {training.epochs}", flush=True)
 
@@ -60,12 +60,12 @@ def fit(
         # AUROC is not defined where validation holds one side of every finding: then the last epoch is the best.
         score = -math.inf if math.isnan(row["validation_auroc"]) else row["validation_auroc"]
         if score >= progress.best_score:
-            progress.best = {key: value.detach().clone() for key, value in model.state_dict().items()}
             progress.best_score = score
+            checkpoint.save_best(resume, model)
         checkpoint.save(resume, model, optimizer, progress, belongs_to)
         print(_line(name, progress.history, training.epochs), flush=True)
 
-    model.load_state_dict(progress.best)
+    checkpoint.load_best(resume, model)
     return progress.history
 
 

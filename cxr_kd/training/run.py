@@ -26,6 +26,7 @@ from cxr_kd.models import registry, weights
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.settings import digest
 from cxr_kd.study import Run, Study
+from cxr_kd.training import checkpoint
 from cxr_kd.training.fit import fit
 
 INFERENCE_BATCH = 64
@@ -80,7 +81,7 @@ def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str) 
     model = registry.build(
         run.network, data.table.findings, image_size=study.image_size, pretrained=study.pretrained is not None
     )
-    known = data.table.select(data.split.validation).labels()
+    known, resume = data.table.select(data.split.validation).labels(), folder / "resume.safetensors"
     history = fit(
         model,
         _training_batches(study, run, data),
@@ -89,7 +90,7 @@ def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str) 
         lambda network: float(np.nanmean(_quiet_auroc(known, predict(network, data, "validation", device)))),
         name=run.name,
         seed=run.seed,
-        resume=folder / "resume.safetensors",
+        resume=resume,
         belongs_to=identity,
         answers=answers,
         device=device,
@@ -102,7 +103,7 @@ def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str) 
             folder / f"predictions-{side}.parquet"
         )
     write_json(folder / "card.json", _card(study, run, data, identity, history, model, device))
-    (folder / "resume.safetensors").unlink(missing_ok=True)
+    checkpoint.remove(resume)
 
 
 def _answers(study: Study, run: Run, data: Prepared, device: str) -> Answers:

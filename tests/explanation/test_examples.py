@@ -1,0 +1,70 @@
+"""Which images are explained is drawn, never picked; the maps are those of the one pass."""
+
+import numpy as np
+import pytest
+import torch
+
+from cxr_kd import study as studies
+from cxr_kd.data.prepare import prepare
+from cxr_kd.explanation.cam import maps
+from cxr_kd.explanation.examples import choose, explain, truth
+from cxr_kd.models import registry
+
+STUDY = """
+title: Tiny
+question: Which images are explained?
+data:
+  dataset: phantom
+  phantom: {images: 120, size: 32, minimum_rate: 0.2, label_noise: 0.1}
+image_size: 32
+teachers: [eeea_net_c2]
+students:
+  - {network: eeea_net_c2}
+teacher_training: {epochs: 1}
+student_training: {epochs: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    file = tmp_path_factory.mktemp("home") / "studies" / "tiny.yaml"
+    file.parent.mkdir()
+    file.write_text(STUDY)
+    return prepare(studies.load(file), workers=1, progress=False)
+
+
+def test_chosen_images_are_positive_test_images_of_different_findings(data):
+    chosen = choose(data, 8)
+    assert len(chosen) == 8
+    assert len({image_id for image_id, _ in chosen}) == 8
+    assert len({finding for _, finding in chosen}) == 8
+    frame = data.table.frame.set_index("image_id")
+    for image_id, finding in chosen:
+        assert image_id in data.split.test
+        assert frame.loc[image_id, finding] == 1
+
+
+def test_the_choice_is_a_function_of_the_seed(data):
+    assert choose(data, 5) == choose(data, 5)
+    assert choose(data, 5) != choose(data, 5, seed=1)
+
+
+def test_a_wrong_label_has_no_pixels(data):
+    """Label noise: what is reported but was not drawn has no mask, and is shown as such rather than left out."""
+    frame = data.table.frame
+    for finding in data.table.findings:
+        made_up = frame[(frame[finding] == 1) & ~frame[f"truth:{finding}"].astype(bool)]
+        for image_id in made_up["image_id"]:
+            assert truth(data, image_id, finding) is None
+
+
+def test_an_example_holds_the_one_pass_map_of_its_finding(data):
+    network = registry.build("eeea_net_c2", data.table.findings, image_size=32).eval()
+    examples = explain({"it": network}, data, choose(data, 3))
+    for example in examples:
+        column = data.table.findings.index(example.finding)
+        with torch.no_grad():
+            logits, shown = maps(network, torch.from_numpy(example.image)[None, None])
+        np.testing.assert_allclose(example.maps["it"], shown[0, column], rtol=1e-4, atol=1e-6)
+        assert example.logits["it"] == pytest.approx(float(logits[0, column]), rel=1e-4, abs=1e-6)
+        assert example.label == 1
