@@ -43,6 +43,14 @@ class PhantomSettings(Settings):
     conspicuity: float = Field(1.0, ge=0.2, le=2, description="contrast and extent of the findings; 1 as drawn")
     images_a_patient: int = Field(20, ge=1, description="no patient has more images (the real table: 184)")
 
+    def in_words(self) -> str:
+        """What a reader of the report must know of how these phantoms differ from real radiographs."""
+        return (
+            f"rates of the real table times {self.rate_factor:g}, but no finding rarer than {self.minimum_rate:.0%}; "
+            f"{self.label_noise:.0%} of the positive labels missed and as many made up; a chest drain in "
+            f"{self.drain_rate:.0%} of pneumothoraces; contrast of the findings times {self.conspicuity:g}"
+        )
+
 
 class DataSettings(Settings):
     """The radiographs of a study and how they are split; where they lie comes from DATA or CXR_KD_DATA."""

@@ -132,17 +132,8 @@ def read(root: Path) -> CxrTable:
             "citation": "Synthetic radiographs drawn by cxr_kd; rates and co-occurrence after Wang et al., CVPR 2017",
             "licence": "Apache-2.0, as the project",
             "where": "drawn on this machine by cxr_kd.data.phantom",
-            "drawn with": _in_words(settings),
+            "drawn with": settings.in_words(),
         },
-    )
-
-
-def _in_words(settings: PhantomSettings) -> str:
-    """What a reader of the report must know of how these phantoms differ from real radiographs."""
-    return (
-        f"rates of the real table times {settings.rate_factor:g}, but no finding rarer than {settings.minimum_rate:.0%}; "
-        f"{settings.label_noise:.0%} of the positive labels missed and as many made up; a chest drain in "
-        f"{settings.drain_rate:.0%} of pneumothoraces; contrast of the findings times {settings.conspicuity:g}"
     )
 
 
