@@ -53,14 +53,12 @@ def train(model, batches, resume, *, validate=None, training=TRAINING, belongs_t
 
 
 def test_training_lowers_the_loss(cache, table, tmp_path):
-    history = train(
-        network(),
-        batches_of(cache, table),
-        tmp_path / "resume.safetensors",
-        training=Training(epochs=8, batch_size=16, learning_rate=2e-3),
-    )
-    assert history[-1]["loss"] < 0.6 * history[0]["loss"]
-    assert [row["epoch"] for row in history] == list(range(1, 9))
+    longer = Training(epochs=12, batch_size=16, learning_rate=1e-3)
+    history = train(network(), batches_of(cache, table), tmp_path / "resume.safetensors", training=longer)
+    losses = [row["loss"] for row in history]
+    # Batch normalisation over 16 images of one cell each is noisy: the last third against the first.
+    assert sum(losses[-4:]) < 0.6 * sum(losses[:4])
+    assert [row["epoch"] for row in history] == list(range(1, 13))
 
 
 def test_the_best_weights_by_validation_are_kept(cache, table, tmp_path):
