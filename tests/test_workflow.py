@@ -129,7 +129,7 @@ def test_a_notebook_runs_alone_and_refuses_a_parameter_that_it_does_not_know(pro
 
 def test_a_study_killed_twice_while_it_trains_ends_with_the_same_predictions(project, tmp_path):
     other = new_project(tmp_path)
-    for network in ("densenet121-seed0", "eeea_net_c2_alone-seed0"):
+    for network in ("densenet121-seed0", "eeea_net_c2_from_densenet121-seed0"):
         started = subprocess.Popen(command(other), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    start_new_session=True)  # fmt: skip
         folder = other / "runs" / "smoke" / network

@@ -3,16 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxr_kd.data import phantom, read
 from cxr_kd.data.cache import Cache, build_cache
-from cxr_kd.data.loader import Batches
 from cxr_kd.data.splits import SIDES, Side, Split, make_split
 from cxr_kd.data.table import CxrTable
 from cxr_kd.files import write_json
 from cxr_kd.settings import digest
 from cxr_kd.study import Study
+
+if TYPE_CHECKING:
+    from cxr_kd.data.loader import Batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +31,10 @@ class Prepared:
         frame = self.table.frame[["image_id", "patient_id", *self.table.findings]]
         return digest([frame.to_csv(index=False), self.cache.manifest, self.split.sha256])
 
-    def batches(self, side: Side, batch_size: int, **settings: Any) -> Batches:
+    def batches(self, side: Side, batch_size: int, **settings: Any) -> "Batches":
         """Batches of one side; `settings` as in `loader.Batches`."""
+        from cxr_kd.data.loader import Batches  # torch: not for those who only look at the data
+
         return Batches(self.cache, self.table, getattr(self.split, side), batch_size=batch_size, **settings)
 
     def card(self) -> dict[str, Any]:

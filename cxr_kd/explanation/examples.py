@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cxr_kd.data.prepare import Prepared
-from cxr_kd.explanation.cam import maps
-from cxr_kd.models.classifier import CxrClassifier
+
+if TYPE_CHECKING:
+    from cxr_kd.models.classifier import CxrClassifier
 
 Box = tuple[float, float, float, float]
 
@@ -67,7 +68,9 @@ def truth(data: Prepared, image_id: str, finding: str) -> np.ndarray | Box | Non
     return x, y, width, height
 
 
-def explain(networks: Mapping[str, CxrClassifier], data: Prepared, chosen: Sequence[tuple[str, str]]) -> list[Example]:
+def explain(
+    networks: Mapping[str, "CxrClassifier"], data: Prepared, chosen: Sequence[tuple[str, str]]
+) -> list[Example]:
     """Every network's map and logit of each chosen finding, in one pass a network."""
     image_ids = [image_id for image_id, _ in chosen]
     images = np.asarray(data.cache.images[data.cache.rows(image_ids)])  # (B, S, S)
@@ -90,8 +93,12 @@ def explain(networks: Mapping[str, CxrClassifier], data: Prepared, chosen: Seque
     return examples
 
 
-def _one_pass(network: CxrClassifier, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _one_pass(network: "CxrClassifier", images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logits (B, L) and maps (B, L, h, w)."""
+    import torch
+
+    from cxr_kd.explanation.cam import maps
+
     with torch.inference_mode():
         logits, shown = maps(network.eval(), torch.from_numpy(images).unsqueeze(1))
     return logits.numpy(), shown.numpy()
