@@ -40,7 +40,7 @@ def run(notebook: str, draft: Path, parameters: dict) -> None:
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # no warning a kernel that it listens on this machine
+            extra_arguments=["--IPKernelApp.log_level=50"],  # its remarks on how it listens and ends are no news
         )
     except PapermillExecutionError as error:
         sys.exit(

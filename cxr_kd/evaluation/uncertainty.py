@@ -68,11 +68,12 @@ def evaluate(
     """AUROC and average precision of each finding and of their mean (the last row, finding = "mean"), with intervals.
 
     Several runs (seeds of one training) are averaged within each resample; they must hold the same images.
-    Columns: run, finding, images, positives, negatives, positive_patients, prevalence, left_out ("" or the reason why
-    the finding is not scored and not in the mean), and for each metric M: M, M_low, M_high.
+    Columns: run, side, finding, images, positives, negatives, positive_patients, prevalence, left_out ("" or the
+    reason why the finding is not scored and not in the mean), and for each metric M: M, M_low, M_high.
     """
     frame, estimate, resampled = _side(_listed(runs), resamples, seed, minimum_positives)
     frame.insert(0, "run", _joined(runs))
+    frame.insert(1, "side", _listed(runs)[0].metadata.side)
     frame["prevalence"] = (frame["positives"] / frame["images"]).to_numpy(np.float64, na_value=np.nan)
     for m, metric in enumerate(METRICS):
         low, high = interval(resampled[m])

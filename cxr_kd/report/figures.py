@@ -64,7 +64,8 @@ def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> 
         axes.annotate("chance", (0.5, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", color=MUTED,
                       fontsize=8.5)  # fmt: skip
     _finding_rows(axes, findings, rows[shown[0].arm])
-    axes.set_xlabel(f"{METRIC_NAMES[metric]} on the test side, 95 % interval over patients")
+    side = evaluations["side"].iloc[0]
+    axes.set_xlabel(f"{METRIC_NAMES[metric]} on the {side} side, 95 % interval over patients")
     _legend(figure, shown)
     return figure
 
@@ -87,7 +88,8 @@ def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("mean AUROC over findings on the test side, 95 % interval over patients")
+    side = evaluations["side"].iloc[0]
+    axes.set_xlabel(f"mean AUROC over findings on the {side} side, 95 % interval over patients")
     return figure
 
 

@@ -10,7 +10,7 @@ from conftest import FINDINGS, explained, labels, radiograph
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from cxr_kd.evaluation.arms import read_results
+from cxr_kd.evaluation.arms import evaluate_study, read_results
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.explanation.examples import Example
 from cxr_kd.report import data_figures, figures, map_figures
@@ -165,3 +165,10 @@ def test_findings_are_written_as_words() -> None:
     assert [finding_name(f) for f in FINDINGS[4:6]] == ["Pneumonia", "Pleural thickening"]
     assert finding_name("COPD") == "COPD"
     assert labels().shape == (300, len(FINDINGS))
+
+
+@pytest.mark.parametrize("side", ["validation", "test"])
+def test_a_figure_says_which_side_its_figures_are_from(study, side):
+    evaluations = evaluate_study(study).assign(side=side)
+    for figure in (figures.forest(evaluations, arm_styles(study)), figures.mean_auroc(evaluations, arm_styles(study))):
+        assert f"on the {side} side" in figure.axes[0].get_xlabel()
