@@ -4,7 +4,7 @@ CORES ?= all
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export CXR_KD_DATA := $(if $(DATA),$(abspath $(DATA)),$(CXR_KD_DATA))
+export CXR_KD_DATA := $(if $(DATA),$(shell realpath -m "$(DATA)"),$(CXR_KD_DATA))
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -16,6 +16,7 @@ help: ## list the targets
 
 study: $(VENV)/.installed ## run a study (studies/demo.yaml) and say where its report is
 	@snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local --cores $(CORES) --config study=$(STUDY)
+	@echo; echo "The report: reports/$(basename $(notdir $(STUDY)))/index.html (open it in a browser)"
 
 test: $(VENV)/.installed ## run the tests
 	@pytest

@@ -57,7 +57,7 @@ class DataSettings(Settings):
 
     dataset: DatasetName
     split: SplitName = "random-70-10-20"
-    split_seed: int = 0
+    split_seed: int = Field(default=0, ge=0)
     validation_share: Share = Field(0.1, description="share of the official training patients kept for validation")
     phantom: PhantomSettings | None = None
 

@@ -41,19 +41,20 @@ class Step:
 def steps(study: Study) -> tuple[Step, ...]:
     """Every step of a study, in an order in which they can run."""
     told = {"study": str(study.file)}
-    data = Step("01_data", told, settings={**study.data_settings(), "root": str(study.data_root())})
+    code = _code()
+    data = Step("01_data", told, settings={**study.data_settings(), **_root(study), "code": code})
     teachers = {run.name: _teacher(study, run, data) for run in study.all_runs if run.role == "teacher"}
     students = [_student(study, run, data, teachers) for run in study.all_runs if run.role != "teacher"]
     trained = (*teachers.values(), *students)
     evaluation = study.evaluation.model_dump()
-    ablation = Step("04_ablation", told, needs=trained, settings=evaluation)
-    explain = Step("05_explain", told, needs=trained, settings=study.explanation.model_dump())
-    device = Step("06_device", told, needs=trained, settings=study.device.model_dump(), alone=True)
+    ablation = Step("04_ablation", told, needs=trained, settings={**evaluation, "code": code})
+    explain = Step("05_explain", told, needs=trained, settings={**study.explanation.model_dump(), "code": code})
+    device = Step("06_device", told, needs=trained, settings={**study.device.model_dump(), "code": code}, alone=True)
     report = Step(
         "07_report",
         told,
         needs=(ablation, explain, device),
-        settings={**evaluation, "title": study.title, "question": study.question},
+        settings={**evaluation, "title": study.title, "question": study.question, "code": code},
     )
     return (data, *trained, ablation, explain, device, report)
 
@@ -75,3 +76,20 @@ def _student(study: Study, run: Run, data: Step, teachers: dict[str, Step]) -> S
     if run.teacher:
         needs.append(teachers[study.teacher_run(run.teacher, run.seed).name])
     return Step("03_distill", parameters, tuple(needs), study.run_settings(run), run.name)
+
+
+def _root(study: Study) -> dict[str, Any]:
+    """Where the data set lies, and what lies there: names, sizes and times of its files and folders, not of images."""
+    root = study.data_root()
+    if study.data.phantom:  # drawn from settings, which are settings already
+        return {"root": str(root)}
+    entries = [(path.name, path.stat()) for path in sorted(root.iterdir())]
+    return {"root": str(root), "entries": [(name, state.st_size, state.st_mtime_ns) for name, state in entries]}
+
+
+def _code() -> str:
+    """SHA-256 of the library. Steps of seconds run again when it changes; a training only when its settings do."""
+    files = sorted(
+        path for path in Path(__file__).parent.rglob("*.*") if path.suffix in (".py", ".html", ".css", ".yaml")
+    )
+    return digest([path.read_text(encoding="utf-8") for path in files])

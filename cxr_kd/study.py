@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -48,7 +48,7 @@ class Run(BaseModel):
 
 
 def published_objective() -> Objective:
-    """The paper's objective (arXiv 2305.06244): focal cross-entropy to the labels, squared error to the teacher."""
+    """The paper's two losses (arXiv 2305.06244), focal cross-entropy and squared error, with weights of ours."""
     return {"focal_bce": 1.0, "logit_mse": 0.5}
 
 
@@ -70,7 +70,7 @@ class Study(Settings):
     teacher_views: int = Field(4, ge=1, description="views of each training image that a teacher answers")
     teacher_training: Training
     student_training: Training
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
     evaluation: Evaluation = Field(default_factory=Evaluation)
     explanation: Explanation = Field(default_factory=Explanation)
     device: Device = Field(default_factory=Device)
@@ -87,6 +87,12 @@ class Study(Settings):
         for student in self.students:
             if student.teacher and student.teacher not in self.teachers:
                 raise ValueError(f"student's teacher {student.teacher!r} is not among the teachers {self.teachers}")
+        for run in self.runs_of(self.seeds[0]):
+            used = {name for name, weight in run.objective.items() if weight > 0}
+            if not used:
+                raise ValueError(f"run {run.name} has no loss: its objective needs one of focal_bce, bce above 0")
+            if run.teacher and not used & TEACHER_LOSSES:
+                raise ValueError(f"run {run.name} would not hear its teacher: its objective needs logit_mse above 0")
         names = [run.name for run in self.runs_of(self.seeds[0])]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two students would share the run {sorted(twice)}: give each a 'label'")
@@ -202,6 +208,10 @@ class Study(Settings):
         if run.teacher:
             settings["teacher"] = self.run_settings(self.teacher_run(run.teacher, run.seed))
         return settings
+
+    def identity(self, run: Run, data_identity: str) -> str:
+        """SHA-256 of what a run's weights depend on: its settings, and the images, labels and split it saw."""
+        return digest([self.run_settings(run), data_identity])
 
 
 def load(study: str | Path) -> Study:

@@ -12,6 +12,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # bars are for people at a notebook;
 
 import papermill
 from filelock import FileLock
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
@@ -41,6 +42,11 @@ def run(notebook: str, draft: Path, parameters: dict) -> None:
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             extra_arguments=["--IPKernelApp.log_level=50"],  # its remarks on how it listens and ends are no news
+        )
+    except DeadKernelError:
+        sys.exit(
+            f"{Path(notebook).name}: its process was killed, as systems do when memory runs out: try CORES=1, which "
+            f"runs one step at a time, or a smaller batch_size"
         )
     except PapermillExecutionError as error:
         sys.exit(

@@ -75,7 +75,7 @@ def build_blocks(blocks: list[Block], workers: int, report: Callable[[int], obje
 
 def _in_processes(blocks: list[Block], workers: int, report: Callable[[int], object]) -> None:
     # spawn: forking a process in which torch has started threads can hang
-    pool = ProcessPoolExecutor(min(workers, len(blocks)), get_context("spawn"), _end_with_parent)
+    pool = ProcessPoolExecutor(min(workers, len(blocks)), get_context("spawn"), end_with_parent)
     try:
         for future in as_completed([pool.submit(block.build) for block in blocks]):
             report(future.result())
@@ -86,7 +86,7 @@ def _in_processes(blocks: list[Block], workers: int, report: Callable[[int], obj
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process when the one that started it is gone: after a `kill -9` it would wait for work for ever."""
     parent = parent_process()
 

@@ -7,6 +7,7 @@ complete. While it is under way, `plan.json` says what is being built and `block
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
@@ -190,7 +191,9 @@ def _finish(table: CxrTable, folder: Path, plan: dict[str, Any], blocks: list[Bl
     for name, content in (("index", frame.loc[~bad, ["image_id", "row"]]), ("quarantine", quarantine)):
         with written_whole(folder / f"{name}.parquet") as temporary:
             content.reset_index(drop=True).to_parquet(temporary)
-    write_json(folder / "manifest.json", {**plan, "quarantined": len(quarantine)})
+    with (folder / "images.npy").open("rb") as pixels:
+        pixels_sha256 = hashlib.file_digest(pixels, "sha256").hexdigest()
+    write_json(folder / "manifest.json", {**plan, "quarantined": len(quarantine), "pixels_sha256": pixels_sha256})
     shutil.rmtree(folder / "blocks")
     (folder / "plan.json").unlink()
 

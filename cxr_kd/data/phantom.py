@@ -18,14 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
+from cxr_kd.data.blocks import end_with_parent
 from cxr_kd.data.phantom_drawing import radiograph
 from cxr_kd.data.phantom_labels import FINDINGS, Exam, exam_of
 from cxr_kd.data.table import BOX_COLUMNS, CxrTable, DataError
 from cxr_kd.files import written_whole
-from cxr_kd.settings import PhantomSettings
+from cxr_kd.settings import PhantomSettings, digest
 
 __all__ = ["FINDINGS", "Phantom", "PhantomSettings", "draw", "read", "write"]
 
@@ -83,9 +85,14 @@ def write(root: Path, settings: PhantomSettings, workers: int = 1, progress: boo
         DataError: `root` holds phantoms of other settings, or something else.
     """
     root = Path(root)
-    _claim(root, settings)
-    if (root / TABLE).exists():
-        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_name(f".{root.name}.lock")):  # a second writer waits for the first, and finds its phantoms
+        _claim(root, settings)
+        if not (root / TABLE).exists():
+            _draw_all(root, settings, workers, progress)
+
+
+def _draw_all(root: Path, settings: PhantomSettings, workers: int, progress: bool) -> None:
     (root / "parts").mkdir(exist_ok=True)
     (root / "images").mkdir(exist_ok=True)
     starts = range(0, settings.images, CHUNK)
@@ -133,6 +140,7 @@ def read(root: Path) -> CxrTable:
             "licence": "Apache-2.0, as the project",
             "where": "drawn on this machine by cxr_kd.data.phantom",
             "drawn with": settings.in_words(),
+            "fingerprint": digest([DRAWING, settings.model_dump()]),
         },
     )
 
@@ -170,7 +178,7 @@ def _map(task: Callable[[int], int], starts: Sequence[int], workers: int) -> Ite
     if workers <= 1:
         yield from map(task, starts)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         for future in as_completed([pool.submit(task, start) for start in starts]):
             yield future.result()
 

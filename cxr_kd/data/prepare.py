@@ -44,7 +44,7 @@ class Prepared:
         return {
             "dataset": table.dataset,
             "kind": table.kind,
-            "source": dict(table.source),
+            "source": {key: text for key, text in table.source.items() if key != "fingerprint"},
             "image_size": self.cache.images.shape[1],
             "identity": self.identity,
             "images": len(table.frame),
@@ -69,14 +69,14 @@ class Prepared:
 
 def prepare(study: Study, *, workers: int | None = None, progress: bool = True) -> Prepared:
     """Read (or draw) the data set, decode every image once, split by patient; what is there is not made again."""
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or os.cpu_count() or 1
     root = study.data_root()
     if study.data.phantom:
         phantom.write(root, study.data.phantom, workers=workers, progress=progress)
     table = read(study.data.dataset, root)
     cache = build_cache(
         table,
-        _cache_folder(study, root),
+        _cache_folder(study, table),
         study.image_size,
         keep_aspect=study.keep_aspect,
         workers=workers,
@@ -88,16 +88,13 @@ def prepare(study: Study, *, workers: int | None = None, progress: bool = True) 
         table, study.data.split, seed=study.data.split_seed, validation_share=study.data.validation_share
     )
     prepared = Prepared(table, cache, split)
-    split.to_json(_made(study.runs) / "split.json")
+    study.runs.mkdir(parents=True, exist_ok=True)
+    split.to_json(study.runs / "split.json")
     write_json(study.runs / "data.json", prepared.card())
     return prepared
 
 
-def _cache_folder(study: Study, root: Path) -> Path:
+def _cache_folder(study: Study, table: CxrTable) -> Path:
+    """One folder for each set of files at each size: data that has changed gets a cache of its own."""
     shape = f"{study.image_size}{'-aspect' if study.keep_aspect else ''}"
-    return study.home / "runs" / "cache" / f"{study.data.dataset}-{shape}-{digest(str(root))[:12]}"
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return study.home / "runs" / "cache" / f"{study.data.dataset}-{shape}-{table.files_sha256[:12]}"

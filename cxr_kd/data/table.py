@@ -81,9 +81,12 @@ class CxrTable:
 
     @cached_property
     def files_sha256(self) -> str:
-        """What the pixels depend on: SHA-256 (hex) of the ids and paths, in order, and the source's fingerprint."""
+        """What the pixels depend on: SHA-256 (hex) of ids, paths and file sizes, in order, and of the fingerprint.
+
+        The fingerprint (`source["fingerprint"]`) is for a reader whose files can change under the same names and sizes.
+        """
         ids, paths = (self.frame[name].tolist() for name in ("image_id", "path"))
-        content = [self.dataset, self.source.get("fingerprint", ""), ids, paths]
+        content = [self.dataset, self.source.get("fingerprint", ""), ids, paths, [_size(self.root / p) for p in paths]]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
     def labels(self) -> np.ndarray:
@@ -162,6 +165,13 @@ def _not_text(values: pd.Series) -> pd.Series:
     if isinstance(values.dtype, pd.StringDtype):
         return values.isna()
     return ~values.map(lambda value: isinstance(value, str)).astype(bool)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # missing: whoever decodes it says so
+        return -1
 
 
 def _some(names: list[str], most: int = 5) -> str:

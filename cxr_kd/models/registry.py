@@ -6,8 +6,10 @@ Importing this module loads no torch, so that a study's names can be checked at 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -173,6 +175,32 @@ def info(name: str) -> NetworkInfo:
     close = difflib.get_close_matches(name, _NETWORKS, n=1)
     hint = f", did you mean {close[0]!r}" if close else ""
     raise ModelError(f"no network is called {name!r}{hint}; allowed: {', '.join(_NETWORKS)}")
+
+
+def weights_folder() -> Path:
+    """Give the folder that published weights are looked for in: CXR_KD_WEIGHTS, or `weights/` in the project."""
+    if os.environ.get("CXR_KD_WEIGHTS"):
+        return Path(os.environ["CXR_KD_WEIGHTS"])
+    project = Path(__file__).resolve().parents[2]
+    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "weights"
+
+
+def imagenet_file(name: str) -> Path | None:
+    """The file of a network's ImageNet weights in the weights folder (NAME.safetensors, .pt or .pth), or None."""
+    places = [weights_folder() / f"{name}{suffix}" for suffix in (".safetensors", ".pt", ".pth")]
+    return next((place for place in places if place.is_file()), None)
+
+
+def imagenet_advice(name: str) -> str:
+    """Say which file to put where."""
+    where = f"put {info(name).weights_file} at {weights_folder() / name} with its own suffix (.pt or .safetensors)"
+    return f"{where}, or name another folder in CXR_KD_WEIGHTS"
+
+
+def check_imagenet(name: str) -> None:
+    """Raise ModelError where a network's ImageNet weights can't be had: in no file, and on no hub."""
+    if info(name).library == "ours" and imagenet_file(name) is None:
+        raise ModelError(f"the ImageNet weights of {name} are on no hub: {imagenet_advice(name)}")
 
 
 def build(name: str, findings: Sequence[str], *, image_size: int = 224, pretrained: bool = False) -> CxrClassifier:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 
 from cxr_kd.files import written_whole
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.models.registry import ModelError, build, info
+from cxr_kd.models.registry import ModelError, build, check_imagenet, imagenet_advice, imagenet_file, info
 
 # One key: safetensors writes several in no fixed order, and equal weights should make equal files.
 _CARD_KEY = "cxr_kd"
@@ -89,23 +88,13 @@ def read_state(path: Path | str) -> dict[str, torch.Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def weights_folder() -> Path:
-    """Give the folder that published weights are looked for in: CXR_KD_WEIGHTS, or `weights/` in the project."""
-    if os.environ.get("CXR_KD_WEIGHTS"):
-        return Path(os.environ["CXR_KD_WEIGHTS"])
-    project = Path(__file__).resolve().parents[2]
-    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "weights"
-
-
 def load_imagenet(model: CxrClassifier) -> None:
     """Load a network's published ImageNet weights, all but the 1000-way last layer.
 
     From the weights folder (NAME.safetensors, NAME.pt or NAME.pth) where it has them, else from timm's hub. Raises
     ModelError that says which file to put where.
     """
-    folder = weights_folder()
-    places = [folder / f"{model.name}{suffix}" for suffix in (".safetensors", ".pt", ".pth")]
-    path = next((place for place in places if place.is_file()), None)
+    path = imagenet_file(model.name)
     try:
         load_published(model, read_state(path) if path else _from_hub(model.name))
     except ModelError as error:
@@ -126,18 +115,14 @@ def load_published(model: CxrClassifier, state: Mapping[str, torch.Tensor], *, k
 
 
 def _from_hub(name: str) -> dict[str, torch.Tensor]:
-    network = info(name)
-    where = f"put {network.weights_file} at {weights_folder() / name} with its own suffix (.pt or .safetensors)"
-    advice = f"{where}, or name another folder in CXR_KD_WEIGHTS"
-    if network.library == "ours":
-        raise ModelError(f"the ImageNet weights of {name} are on no hub: {advice}")
+    check_imagenet(name)
     from cxr_kd.models.timm_networks import hub_state
 
     try:
-        return hub_state(network.library_name)
+        return hub_state(info(name).library_name)
     except Exception as error:  # the hub's client fails in a dozen unrelated ways, and all mean the same here
         raise ModelError(
-            f"the ImageNet weights of {name} can't be fetched ({type(error).__name__}): {advice}"
+            f"the ImageNet weights of {name} can't be fetched ({type(error).__name__}): {imagenet_advice(name)}"
         ) from error
 
 

@@ -85,7 +85,7 @@ def _clause(row: Mapping[str, Any], style: ArmStyle, patients: int) -> str:
             f"AUROC: {change}"
         )
     if row["auroc_low"] > 0:
-        return f"distillation from {teacher} raised the student's mean AUROC: {change}"
+        return f"the student distilled from {teacher} had a higher mean AUROC than alone: {change}"
     if row["auroc_high"] < 0:
-        return f"distillation from {teacher} lowered the student's mean AUROC: {change}"
+        return f"the student distilled from {teacher} had a lower mean AUROC than alone: {change}"
     return f"no effect of distillation from {teacher} on the student's mean AUROC could be shown: {change}"

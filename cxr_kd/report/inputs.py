@@ -50,6 +50,8 @@ def read_inputs(study: Study) -> Inputs:
         cards[run.name] = read_json(path)
         if cards[run.name]["split_sha256"] != data["split"]["sha256"]:
             raise ReportError(f"{path}: trained on another split than the one in data.json; train this run again")
+        if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
+            raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
     for name in ("evaluations.csv", "comparisons.csv"):
         _needed(study.runs / name, "04_ablation")
     evaluations, comparisons = read_results(study)

@@ -126,10 +126,12 @@ def _again(study: Study, inputs: Inputs) -> dict[str, Any]:
 
 def _notebooks(study: Study) -> list[tuple[str, str, str]]:
     """Relative link, name and title of each executed notebook, in order; this report's own is written after it."""
-    pages = {path.stem for path in (study.reports / "notebooks").glob("*.html")}
-    if pages:
-        pages.add("07_report")
-    return [(f"notebooks/{name}.html", name, NOTEBOOKS.get(name.split("-")[0], "")) for name in sorted(pages)]
+    trained = [f"{'02_teacher' if run.role == 'teacher' else '03_distill'}-{run.name}" for run in study.all_runs]
+    names = sorted([*trained, *(name for name in NOTEBOOKS if name not in ("02_teacher", "03_distill"))])
+    executed = [name for name in names if (study.reports / "notebooks" / f"{name}.html").is_file()]
+    if executed and "07_report" not in executed:
+        executed.append("07_report")
+    return [(f"notebooks/{name}.html", name, NOTEBOOKS[name.split("-")[0]]) for name in executed]
 
 
 def _drawn(figure: Figure) -> str:

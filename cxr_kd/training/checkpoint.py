@@ -65,9 +65,9 @@ def load_best(path: Path, model: nn.Module) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a checkpoint and its best weights."""
-    path.unlink(missing_ok=True)
-    _best(path).unlink(missing_ok=True)
+    """Remove a checkpoint, its best weights, and what a process that was killed left half-written."""
+    for file in (path, _best(path), *path.parent.glob(f".{path.stem}*")):
+        file.unlink(missing_ok=True)
 
 
 def _best(path: Path) -> Path:

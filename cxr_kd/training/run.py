@@ -1,5 +1,6 @@
 """One run of a study: trained once, kept in its folder with its card, never trained twice for the same settings."""
 
+import hashlib
 import importlib.metadata
 import platform
 import resource
@@ -27,12 +28,18 @@ from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.settings import digest
 from cxr_kd.study import Run, Study
 from cxr_kd.training import checkpoint
-from cxr_kd.training.fit import fit
+from cxr_kd.training.fit import TrainingError, fit
 
 INFERENCE_BATCH = 64
 VERSIONED = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 ScoredSide = Literal["validation", "test"]
 SCORED_SIDES: tuple[ScoredSide, ...] = ("validation", "test")
+RUN_FILES: tuple[str, ...] = (
+    "card.json",
+    "model.safetensors",
+    "history.csv",
+    *(f"predictions-{side}.parquet" for side in SCORED_SIDES),
+)
 
 
 def train(study: Study, run: Run, data: Prepared) -> Path:
@@ -43,7 +50,7 @@ def train(study: Study, run: Run, data: Prepared) -> Path:
     """
     folder = study.folder(run)
     folder.mkdir(parents=True, exist_ok=True)
-    identity = digest([study.run_settings(run), data.identity])
+    identity = study.identity(run, data.identity)
     with _alone(folder):
         if is_done(folder, identity):
             print(f"{run.name}: trained already, on {read_json(folder / 'card.json')['finished']}", flush=True)
@@ -55,13 +62,19 @@ def train(study: Study, run: Run, data: Prepared) -> Path:
 
 def is_done(folder: Path, identity: str) -> bool:
     """Whether a run's folder holds a finished run of these settings and data."""
-    card = folder / "card.json"
-    return card.is_file() and read_json(card)["settings_sha256"] == identity
+    complete = all((folder / name).is_file() for name in RUN_FILES)
+    return complete and read_json(folder / "card.json")["settings_sha256"] == identity
 
 
-def load(study: Study, run: Run) -> CxrClassifier:
-    """The network of a finished run, in eval mode. FileNotFoundError where it was not trained."""
-    return weights.load(study.folder(run) / "model.safetensors").eval()
+def load(study: Study, run: Run, data: Prepared) -> CxrClassifier:
+    """The network of a finished run, in eval mode. TrainingError where it learned from another split than `data`'s.
+
+    On another split its training images may be test images: what it says of them would look like a result.
+    """
+    path = study.folder(run) / "model.safetensors"
+    if weights.read_metadata(path)["split_sha256"] != data.split.sha256:
+        raise TrainingError(f"{path} was trained on another split than the study's now: train the run again")
+    return weights.load(path)
 
 
 def predict(model: CxrClassifier, data: Prepared, side: Side, device: str = "cpu") -> np.ndarray:
@@ -87,7 +100,7 @@ def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str) 
         _training_batches(study, run, data),
         Objective(run.objective, focusing=study.focusing),
         training,
-        lambda network: float(np.nanmean(_quiet_auroc(known, predict(network, data, "validation", device)))),
+        lambda network: _mean_auroc(known, predict(network, data, "validation", device)),
         name=run.name,
         seed=run.seed,
         resume=resume,
@@ -111,15 +124,15 @@ def _answers(study: Study, run: Run, data: Prepared, device: str) -> Answers:
     assert run.teacher is not None
     teacher = study.teacher_run(run.teacher, run.seed)
     folder = train(study, teacher, data)
-    key = digest(
-        [study.run_settings(run)["teacher"], data.identity, study.augmentation.model_dump(), study.teacher_views]
-    )
+    with (folder / "model.safetensors").open("rb") as weights_file:
+        weights_sha256 = hashlib.file_digest(weights_file, "sha256").hexdigest()
+    key = digest([weights_sha256, data.identity, study.augmentation.model_dump(), study.teacher_views, run.seed])
     with FileLock(folder / ".answers.lock"):
-        return ask(load(study, teacher), _training_batches(study, run, data), folder, key, device=device)
+        return ask(load(study, teacher, data), _training_batches(study, run, data), folder, key, device=device)
 
 
 def _training_batches(study: Study, run: Run, data: Prepared) -> Batches:
-    """Every student of a seed sees the same views in the same order, taught or alone; a teacher sees new ones."""
+    """Every student of a seed sees the same views in the same order, taught or alone; a teacher has no fixed views."""
     training = study.teacher_training if run.role == "teacher" else study.student_training
     views = 0 if run.role == "teacher" else study.teacher_views
     return data.batches(
@@ -150,10 +163,11 @@ def _predictions(study: Study, run: Run, data: Prepared, side: ScoredSide, logit
     )
 
 
-def _quiet_auroc(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """AUROC a finding, NaN where validation holds one side of it only; at least one finding must have both."""
+def _mean_auroc(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Mean AUROC over the findings that have both sides in validation; NaN where none has."""
     scores = auroc(labels, logits)
-    return scores if np.isfinite(scores).any() else np.zeros(1)
+    defined = scores[np.isfinite(scores)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def _told(study: Study, run: Run, data: Prepared) -> dict[str, str]:

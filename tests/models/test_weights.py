@@ -6,8 +6,8 @@ import safetensors.torch
 import timm
 import torch
 
-from cxr_kd.models.registry import ModelError, build, names
-from cxr_kd.models.weights import load, load_into, read_metadata, read_state, save, weights_folder
+from cxr_kd.models.registry import ModelError, build, names, weights_folder
+from cxr_kd.models.weights import load, load_into, read_metadata, read_state, save
 
 SIZE = 64
 

@@ -116,14 +116,15 @@ def write_run(study: Study, run, kind: str, dataset: str) -> None:
         "objective": dict(run.objective), "seed": run.seed, "findings": FINDINGS, "split_sha256": SHA,
         "parameters": 4_732_838, "epochs": 8, "seconds": 83.4, "peak_memory_mb": 913.2, "device": "CPU, 1 threads",
         "versions": {"python": "3.11.2", "torch": "2.9.1", "timm": "1.0.22"}, "git_commit": "c0ffee" * 6 + "beef",
-        "settings_sha256": SHA, "finished": "2026-01-02T03:04:05+00:00",
+        "settings_sha256": study.identity(run, SHA), "finished": "2026-01-02T03:04:05+00:00",
     })  # fmt: skip
 
 
 def data_json(kind: str, dataset: str) -> dict:
     sides = {"train": (700, 233), "validation": (100, 33), "test": (300, 100)}
     return {
-        "dataset": dataset, "kind": kind, "image_size": 64, "images": 1100, "patients": 366, "quarantined": 2,
+        "dataset": dataset, "kind": kind, "identity": SHA, "image_size": 64,
+        "images": 1100, "patients": 366, "quarantined": 2,
         "source": {"name": "Artificial radiographs", "citation": "These tests", "licence": "none", "where": "nowhere"},
         "findings": FINDINGS, "left_out": {"lateral view": 12},
         "split": {"name": "random-70-10-20", "sha256": SHA,

@@ -168,7 +168,8 @@ def test_findings_are_written_as_words() -> None:
 
 
 @pytest.mark.parametrize("side", ["validation", "test"])
-def test_a_figure_says_which_side_its_figures_are_from(study, side):
+def test_a_figure_says_which_side_its_figures_are_from(make_study, side):
+    study = make_study()
     evaluations = evaluate_study(study).assign(side=side)
     for figure in (figures.forest(evaluations, arm_styles(study)), figures.mean_auroc(evaluations, arm_styles(study))):
         assert f"on the {side} side" in figure.axes[0].get_xlabel()

@@ -109,8 +109,8 @@ def test_the_answer_follows_the_interval(make_study) -> None:
     frame = comparisons[comparisons["second"] == FROM_CNN].copy()
     mean = frame["finding"] == MEAN
     for values, verdict in [
-        ((0.02, 0.01, 0.03), "distillation from DenseNet-161 raised the student's mean AUROC: +0.020"),
-        ((-0.02, -0.03, -0.01), "lowered the student's mean AUROC: −0.020"),
+        ((0.02, 0.01, 0.03), "the student distilled from DenseNet-161 had a higher mean AUROC than alone: +0.020"),
+        ((-0.02, -0.03, -0.01), "had a lower mean AUROC than alone: −0.020"),
         ((0.02, -0.01, 0.05), "no effect of distillation from DenseNet-161 on the student's mean AUROC could be shown"),
     ]:
         frame.loc[mean, ["auroc_difference", "auroc_low", "auroc_high"]] = values

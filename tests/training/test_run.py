@@ -1,12 +1,15 @@
 """A run is trained once for its settings and data, and its folder says what it is."""
 
 import pytest
+import torch
 
 from cxr_kd import study as studies
 from cxr_kd.data.prepare import Prepared, prepare
+from cxr_kd.data.splits import Split
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.files import read_json
 from cxr_kd.models import weights
+from cxr_kd.training.fit import TrainingError
 from cxr_kd.training.run import load, predict, train
 
 TINY = """
@@ -64,7 +67,7 @@ def test_the_predictions_are_those_of_the_weights_that_were_kept(home, data):
     folder = train(study, run, data)
     kept = Predictions.read(folder / "predictions-test.parquet")
     assert tuple(kept.frame["image_id"]) == data.split.test
-    assert abs(kept.logits - predict(load(study, run), data, "test")).max() < 1e-5
+    assert abs(kept.logits - predict(load(study, run, data), data, "test")).max() < 1e-5
 
 
 def test_a_run_is_trained_again_only_when_what_it_depends_on_has_changed(home, data, capsys):
@@ -92,3 +95,29 @@ def test_the_student_alone_sees_the_same_images_in_the_same_order_as_the_taught_
     for first, second in zip(*(_training_batches(study, run, data).epoch(0) for run in (alone, taught)), strict=True):
         assert first.image_ids == second.image_ids
         assert (first.images == second.images).all()
+
+
+def test_a_network_of_another_split_is_not_used(home, data):
+    study = study_of(home)
+    run = study.all_runs[1]
+    train(study, run, data)
+    train_ids, validation, test = data.split.train, data.split.validation, data.split.test
+    swapped = Prepared(data.table, data.cache, Split("swapped", train=test, validation=validation, test=train_ids))
+    with pytest.raises(TrainingError, match="another split"):
+        load(study, run, swapped)
+
+
+def test_a_teacher_that_has_changed_is_asked_again(home, data):
+    study = study_of(home)
+    teacher, _, student = study.all_runs
+    train(study, student, data)
+    keys = [read_json(study.folder(teacher) / "answers.json")["key"]]
+    model = load(study, teacher, data)
+    told = weights.read_metadata(study.folder(teacher) / "model.safetensors")
+    with torch.no_grad():
+        model.head.output.bias += 1
+    weights.save(model, study.folder(teacher) / "model.safetensors", {"split_sha256": told["split_sha256"]})
+    (study.folder(student) / "card.json").unlink()
+    train(study, student, data)
+    keys.append(read_json(study.folder(teacher) / "answers.json")["key"])
+    assert keys[0] != keys[1]
