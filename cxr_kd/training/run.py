@@ -1,14 +1,8 @@
 """One run of a study: trained once, kept in its folder with its card, never trained twice for the same settings."""
 
 import hashlib
-import importlib.metadata
-import platform
-import resource
-import subprocess
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -28,10 +22,10 @@ from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.settings import digest
 from cxr_kd.study import Run, Study
 from cxr_kd.training import checkpoint
+from cxr_kd.training.card import card_of
 from cxr_kd.training.fit import TrainingError, fit
 
 INFERENCE_BATCH = 64
-VERSIONED = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 ScoredSide = Literal["validation", "test"]
 SCORED_SIDES: tuple[ScoredSide, ...] = ("validation", "test")
 RUN_FILES: tuple[str, ...] = (
@@ -115,7 +109,7 @@ def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str) 
         _predictions(study, run, data, side, predict(model, data, side, device)).write(
             folder / f"predictions-{side}.parquet"
         )
-    write_json(folder / "card.json", _card(study, run, data, identity, history, model, device))
+    write_json(folder / "card.json", card_of(study, run, data, identity, history, model, device))
     checkpoint.remove(resume)
 
 
@@ -180,65 +174,6 @@ def _told(study: Study, run: Run, data: Prepared) -> dict[str, str]:
         "dataset": data.table.dataset,
         "kind": data.table.kind,
     }
-
-
-def _card(
-    study: Study,
-    run: Run,
-    data: Prepared,
-    identity: str,
-    history: list[dict[str, float]],
-    model: CxrClassifier,
-    device: str,
-) -> dict[str, Any]:
-    return {
-        "study": study.name,
-        "network": run.network,
-        "run": run.name,
-        "role": run.role,
-        "teacher": run.teacher,
-        "objective": dict(run.objective),
-        "seed": run.seed,
-        "findings": list(data.table.findings),
-        "dataset": data.table.dataset,
-        "kind": data.table.kind,
-        "split": data.split.name,
-        "split_sha256": data.split.sha256,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "epochs": len(history),
-        "seconds": sum(row["seconds"] for row in history),
-        "peak_memory_mb": _peak_memory_mb(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in VERSIONED},
-        },
-        "git_commit": _git_commit(),
-        "settings_sha256": identity,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB of 2**20 bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _git_commit() -> str | None:
-    """The commit of the code that runs, with `+changes` where the tree has some; None outside a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.strip()
 
 
 def _alone(folder: Path) -> FileLock:

@@ -1,0 +1,35 @@
+"""Take the README's picture, docs/report.png, from the demo study's report: run it after `make study`.
+
+Needs Chromium (Debian's package).
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Put the head of the report above its contact sheet."""
+    chromium = shutil.which("chromium") or sys.exit("there is no Chromium here (Debian's package chromium)")
+    with sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1180, "height": 700})
+        page.goto((ROOT / "reports" / "demo" / "index.html").as_uri())
+        page.screenshot(path=ROOT / "docs" / "report.png", clip={"x": 0, "y": 0, "width": 1180, "height": 560})
+        browser.close()
+    top = Image.open(ROOT / "docs" / "report.png").convert("RGB")
+    phantoms = Image.open(ROOT / "runs" / "demo" / "data-contact-sheet.png").convert("RGB")
+    phantoms = phantoms.resize((top.width, round(phantoms.height * top.width / phantoms.width)))
+    picture = Image.new("RGB", (top.width, top.height + phantoms.height), "white")
+    picture.paste(top, (0, 0))
+    picture.paste(phantoms, (0, top.height))
+    picture.quantize(255).save(ROOT / "docs" / "report.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
