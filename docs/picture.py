@@ -18,9 +18,9 @@ def main() -> None:
     chromium = shutil.which("chromium") or sys.exit("there is no Chromium here (Debian's package chromium)")
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1180, "height": 700})
+        page = browser.new_page(viewport={"width": 1180, "height": 800})
         page.goto((ROOT / "reports" / "demo" / "index.html").as_uri())
-        page.screenshot(path=ROOT / "docs" / "report.png", clip={"x": 0, "y": 0, "width": 1180, "height": 560})
+        page.screenshot(path=ROOT / "docs" / "report.png", clip={"x": 0, "y": 0, "width": 1180, "height": 735})
         browser.close()
     top = Image.open(ROOT / "docs" / "report.png").convert("RGB")
     phantoms = Image.open(ROOT / "runs" / "demo" / "data-contact-sheet.png").convert("RGB")
@@ -28,7 +28,7 @@ def main() -> None:
     picture = Image.new("RGB", (top.width, top.height + phantoms.height), "white")
     picture.paste(top, (0, 0))
     picture.paste(phantoms, (0, top.height))
-    picture.quantize(255).save(ROOT / "docs" / "report.png", optimize=True)
+    picture.save(ROOT / "docs" / "report.png", optimize=True)
 
 
 if __name__ == "__main__":
