@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -39,6 +40,12 @@ def read_json(path: Path) -> Any:
         raise ValueError(
             f"{path}: not readable as JSON ({error}): remove it and run the step that writes it"
         ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file's content, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:

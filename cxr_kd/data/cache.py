@@ -7,7 +7,6 @@ complete. While it is under way, `plan.json` says what is being built and `block
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
@@ -25,7 +24,7 @@ from tqdm.auto import tqdm
 from cxr_kd.data.blocks import Block, build_blocks
 from cxr_kd.data.decode import RESIZE_RULE
 from cxr_kd.data.table import CxrTable, DataError
-from cxr_kd.files import read_json, write_json, written_whole
+from cxr_kd.files import read_json, sha256_of, write_json, written_whole
 
 FORMAT = 1
 BLOCK = 128  # images; what a kill can cost
@@ -191,9 +190,8 @@ def _finish(table: CxrTable, folder: Path, plan: dict[str, Any], blocks: list[Bl
     for name, content in (("index", frame.loc[~bad, ["image_id", "row"]]), ("quarantine", quarantine)):
         with written_whole(folder / f"{name}.parquet") as temporary:
             content.reset_index(drop=True).to_parquet(temporary)
-    with (folder / "images.npy").open("rb") as pixels:
-        pixels_sha256 = hashlib.file_digest(pixels, "sha256").hexdigest()
-    write_json(folder / "manifest.json", {**plan, "quarantined": len(quarantine), "pixels_sha256": pixels_sha256})
+    counted = {"quarantined": len(quarantine), "pixels_sha256": sha256_of(folder / "images.npy")}
+    write_json(folder / "manifest.json", {**plan, **counted})
     shutil.rmtree(folder / "blocks")
     (folder / "plan.json").unlink()
 

@@ -17,9 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from cxr_kd.evaluation.uncertainty import MEAN
-from cxr_kd.report.style import INK, MUTED, RULE, ArmStyle, StudyFigure, finding_name, styled
+from cxr_kd.report.style import INK, METRIC_NAMES, MUTED, RULE, ArmStyle, StudyFigure, finding_name, styled
 
-METRIC_NAMES = {"auroc": "AUROC", "average_precision": "Average precision"}
 Styles = Mapping[str, ArmStyle]
 
 

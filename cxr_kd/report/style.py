@@ -28,6 +28,7 @@ ROLES = {
     "student distilled from a CNN": ("#d55e00", "^"),
     "student distilled from a transformer": ("#c78500", "v"),
 }
+METRIC_NAMES = {"auroc": "AUROC", "average_precision": "Average precision"}
 TYPOGRAPHY: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],

@@ -12,10 +12,9 @@ from typing import Any
 import pandas as pd
 
 from cxr_kd.evaluation.uncertainty import MEAN
-from cxr_kd.report.style import ArmStyle, finding_name
+from cxr_kd.report.style import METRIC_NAMES, ArmStyle, finding_name
 
 Styles = Mapping[str, ArmStyle]
-METRICS = {"auroc": "AUROC", "average_precision": "Average precision"}
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
@@ -101,7 +100,7 @@ def results_table(evaluations: pd.DataFrame, comparisons: pd.DataFrame, styles: 
     rows = []
     for arm, style in styles.items():
         difference = _difference(paired[arm], "auroc") if arm in paired else DASH
-        metrics = (_metric(means[arm], metric) for metric in METRICS)
+        metrics = (_metric(means[arm], metric) for metric in METRIC_NAMES)
         rows.append([Cell(style.label, style=style), style.role, *metrics, difference])
     columns = ("Network", "Role", "Mean AUROC", "Mean average precision", "AUROC, distilled minus alone")
     return Table("Teacher, student alone and student distilled", columns, rows, text_columns=frozenset({0, 1}))
@@ -122,7 +121,7 @@ def finding_table(evaluations: pd.DataFrame, styles: Styles, metric: str = "auro
             values = [Cell("", f"left out: {row['left_out']}", span=len(styles))]
         rows.append([finding_name(name), Cell(f"{int(row['positives']):,}", f"of {int(row['images']):,}"), *values])
     columns = ("Finding", "Positives", *(style.label for style in styles.values()))
-    return Table(f"{METRICS[metric]} of each finding, 95 % intervals", columns, rows)
+    return Table(f"{METRIC_NAMES[metric]} of each finding, 95 % intervals", columns, rows)
 
 
 def difference_table(comparisons: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Table:
@@ -136,7 +135,7 @@ def difference_table(comparisons: pd.DataFrame, styles: Styles, metric: str = "a
         ]
         for f in findings
     ]
-    caption = f"{METRICS[metric]}, distilled minus alone, paired over the same patients"
+    caption = f"{METRIC_NAMES[metric]}, distilled minus alone, paired over the same patients"
     return Table(caption, ("Finding", *(styles[arm].label for arm in by_arm)), rows)
 
 

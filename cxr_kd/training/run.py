@@ -1,6 +1,5 @@
 """One run of a study: trained once, kept in its folder with its card, never trained twice for the same settings."""
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,7 @@ from cxr_kd.distill.objective import Objective
 from cxr_kd.distill.teacher import Answers, ask
 from cxr_kd.evaluation.metrics import auroc
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
-from cxr_kd.files import read_json, write_csv, write_json
+from cxr_kd.files import read_json, sha256_of, write_csv, write_json
 from cxr_kd.models import registry, weights
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.settings import digest
@@ -118,8 +117,7 @@ def _answers(study: Study, run: Run, data: Prepared, device: str) -> Answers:
     assert run.teacher is not None
     teacher = study.teacher_run(run.teacher, run.seed)
     folder = train(study, teacher, data)
-    with (folder / "model.safetensors").open("rb") as weights_file:
-        weights_sha256 = hashlib.file_digest(weights_file, "sha256").hexdigest()
+    weights_sha256 = sha256_of(folder / "model.safetensors")
     key = digest([weights_sha256, data.identity, study.augmentation.model_dump(), study.teacher_views, run.seed])
     with FileLock(folder / ".answers.lock"):
         return ask(load(study, teacher, data), _training_batches(study, run, data), folder, key, device=device)
