@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,9 +15,16 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from cxr_kd.data.check import Check
+    from cxr_kd.settings import DataSettings
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Explainable distillation of chest X-ray classifiers."
 )
+data = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
+app.add_typer(data, name="data")
+
+VERDICT_COLOURS = {"ok": "green", "differs": "yellow", "problem": "bold red"}
 
 
 @app.callback()
@@ -88,6 +100,107 @@ def _network_table(rows: list[dict[str, Any]], image_size: int) -> Table:
         published = f"{row['published']['parameters'] / 1e6:.2f} M, {row['published']['macs'] / 1e9:.2f} G"
         table.add_row(row["name"], row["kind"], *counted, published)
     return table
+
+
+@data.command("check")
+def data_check(
+    root: Annotated[Path, typer.Option(help="The folder that holds the data set.", envvar="CXR_KD_DATA")],
+    dataset: Annotated[str | None, typer.Option(help="Its name: chestxray14, chexpert, padchest, ...")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="A study whose data part says how to read it: options, findings, split.")
+    ] = None,
+    labels_only: Annotated[bool, typer.Option("--labels-only", help="Don't open the image files.")] = False,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet of some radiographs, with boxes and masks, as PNG.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that decode.", min=1)] = os.cpu_count() or 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Verify a data set before anyone trains on it: counts, labels, splits, and every image file.
+
+    Exit status: 0 all is well (it may differ from the published data set, as a part of it does), 1 problems were
+    found, 2 it can't be read at all.
+    """
+    from cxr_kd.data.check import check
+
+    with _refusal_ends_with(2):
+        settings = _data_settings(dataset, study)
+        checks = check(settings, root, images=not labels_only, workers=workers)
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in checks], indent=2, ensure_ascii=False))
+    else:
+        _print_checks(checks, f"{settings.dataset} in {root}")
+    if pictures:
+        with _refusal_ends_with(1):
+            _write_contact_sheet(settings, root, pictures)
+    if any(each.verdict == "problem" for each in checks):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _refusal_ends_with(status: int) -> Iterator[None]:
+    from cxr_kd.data.table import DataError
+    from cxr_kd.settings import StudyError
+
+    try:
+        yield
+    except (DataError, StudyError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(status) from None
+
+
+def _data_settings(dataset: str | None, study: str | None) -> DataSettings:
+    """The data part of a study, or a data set as it is read where nobody says how. Raises StudyError."""
+    from pydantic import ValidationError
+
+    from cxr_kd.settings import DataSettings, StudyError
+    from cxr_kd.study import load
+
+    if study:
+        settings = load(study).data
+        if dataset not in (None, settings.dataset):
+            raise StudyError(f"study {study!r} is about the data set {settings.dataset!r}, not {dataset!r}: drop one")
+        return settings
+    if not dataset:
+        raise StudyError("name the data set: --dataset NAME, or a study that says how to read it: --study FILE")
+    split = {"split": "medmnist-random-70-10-20"} if dataset == "chestmnist" else {}
+    try:
+        return DataSettings.model_validate({"dataset": dataset, **split})
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = first["msg"].removeprefix("Value error, ")
+        raise StudyError(f"--dataset {dataset}: {why}; or give a study that says it: --study FILE") from None
+
+
+def _write_contact_sheet(settings: DataSettings, root: Path, file: Path) -> None:
+    from cxr_kd.data import read
+    from cxr_kd.report.data_figures import contact_sheet
+    from cxr_kd.report.pictures import keep, sample
+
+    keep(contact_sheet(sample(read(settings, root))), file)
+
+
+def _print_checks(checks: list[Check], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), box=SIMPLE_HEAD)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("checked", min_width=28)
+    for column in ("expected", "found"):
+        table.add_column(column, justify="right")
+    for each in checks:
+        numbers = (f"{n:,}" if isinstance(n, int) else escape(n) for n in (each.expected, each.found))
+        table.add_row(each.verdict, escape(each.what), *numbers, style=VERDICT_COLOURS.get(each.verdict))
+    console = Console()
+    console.print(table)
+    for each in checks:
+        if each.detail:
+            console.print(f"{each.what}: {each.detail}", markup=False, highlight=False, soft_wrap=True)
+    counts = {verdict: sum(each.verdict == verdict for each in checks) for verdict in VERDICT_COLOURS}
+    console.print(", ".join(f"[{VERDICT_COLOURS[verdict]}]{n} {verdict}[/]" for verdict, n in counts.items() if n))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def _student(study: Study, run: Run, data: Step, teachers: dict[str, Step]) -> S
 def _root(study: Study) -> dict[str, Any]:
     """Where the data set lies, and what lies there: names, sizes and times of its files and folders, not of images."""
     root = study.data_root()
-    if study.data.phantom:  # drawn from settings, which are settings already
+    if study.made_root:  # what lies there comes from settings, which are settings already
         return {"root": str(root)}
     entries = [(path.name, path.stat()) for path in sorted(root.iterdir())]
     return {"root": str(root), "entries": [(name, state.st_size, state.st_mtime_ns) for name, state in entries]}

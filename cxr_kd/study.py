@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cxr_kd.settings import (
+    LAYOUTS,
     TEACHER_LOSSES,
     Augmentation,
     DataSettings,
     Device,
     Evaluation,
     Explanation,
+    Intensity,
     LossName,
     NetworkName,
     Objective,
@@ -60,7 +62,8 @@ class Study(Settings):
     question: str
     data: DataSettings
     image_size: int = Field(224, ge=32, description="pixels a side")
-    keep_aspect: bool = False
+    keep_aspect: bool = Field(False, description="pad to a square rather than stretch to one")
+    intensity: Intensity = Field("fixed", description="16-bit and DICOM greys to 8 bit: by a fixed rule, or per image")
     augmentation: Augmentation = Field(default_factory=Augmentation)
     teachers: tuple[NetworkName, ...]
     students: tuple[Student, ...]
@@ -124,20 +127,29 @@ class Study(Settings):
         """Folder of one run."""
         return self.runs / run.name
 
+    @property
+    def made_root(self) -> Path | None:
+        """Folder of data that the study draws or fetches itself; None where a user brings the data."""
+        if self.data.phantom:
+            return self.home / "runs" / "phantoms" / digest(self.data.phantom.model_dump())[:12]
+        if self.data.chestmnist and self.data.chestmnist.download and not os.environ.get("CXR_KD_DATA"):
+            return self.home / "runs" / "chestmnist"
+        return None
+
     def data_root(self) -> Path:
-        """Folder that holds the data set (DATA, CXR_KD_DATA); for phantoms, the one where they are drawn.
+        """Folder that holds the data set: `made_root`, or what DATA (CXR_KD_DATA) names.
 
         Raises StudyError, saying what to put where, when there is none.
         """
-        if self.data.phantom:
-            return self.home / "runs" / "phantoms" / digest(self.data.phantom.model_dump())[:12]
+        if self.made_root:
+            return self.made_root
         given = os.environ.get("CXR_KD_DATA", "")
         if not given or not Path(given).is_dir():
             found = f"{given!r} is not a folder" if given else "no folder was given"
             raise StudyError(
-                f"study {self.name!r} reads the data set {self.data.dataset!r}, and {found}. Put the data set as it is "
-                f"published into a folder, and name it: make study STUDY=studies/{self.file.name} DATA=DIR (or set "
-                f"CXR_KD_DATA). See 'Real data' in README.md."
+                f"study {self.name!r} reads the data set {self.data.dataset!r}, and {found}. Name one: make study "
+                f"STUDY=studies/{self.file.name} DATA=DIR (or set CXR_KD_DATA). Put there "
+                f"{LAYOUTS[self.data.dataset]}. See 'Real data' in README.md."
             )
         return Path(given).resolve()
 
@@ -190,7 +202,8 @@ class Study(Settings):
 
     def data_settings(self) -> dict[str, Any]:
         """What the images, their labels and their split depend on."""
-        return {**self.data.model_dump(mode="json"), "image_size": self.image_size, "keep_aspect": self.keep_aspect}
+        pixels = {"image_size": self.image_size, "keep_aspect": self.keep_aspect, "intensity": self.intensity}
+        return {**self.data.model_dump(mode="json"), **pixels}
 
     def run_settings(self, run: Run) -> dict[str, Any]:
         """What a run's weights depend on, its teacher's included; `digest` of it identifies the run."""

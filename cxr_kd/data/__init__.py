@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cxr_kd.data.table import CxrTable
+    from cxr_kd.settings import DataSettings
 
-# Adding a dataset is adding its module, which has `read(root, **settings) -> CxrTable`, and a line here.
+# Adding a data set is adding its module, with `read(root, findings, options, *, images) -> CxrTable`, and a line here.
 READERS = {
     "phantom": "cxr_kd.data.phantom",
     "chestxray14": "cxr_kd.data.chestxray14",
+    "chexpert": "cxr_kd.data.chexpert",
+    "padchest": "cxr_kd.data.padchest",
+    "chestmnist": "cxr_kd.data.chestmnist",
+    "folder": "cxr_kd.data.folder",
 }
 
 
-def read(dataset: str, root: Path, **settings: Any) -> CxrTable:
-    """Read the dataset of this name (a key of READERS) from the folder `root`; `settings` are that reader's own.
+def read(settings: DataSettings, root: Path, *, images: bool = True) -> CxrTable:
+    """Read the data set of these settings from the folder `root`.
+
+    Without `images`, the labels alone: every row of the label table, whether its image file is there or not.
 
     Raises:
-        DataError: for a name without a reader, and for everything that the reader can't trust.
+        DataError: for everything that the reader can't trust, symbolic links out of `root` included.
     """
-    if dataset not in READERS:
-        from cxr_kd.data.table import DataError
-
-        raise DataError(f"no reader for the dataset {dataset!r}; there are: {', '.join(sorted(READERS))}")
-    table: CxrTable = importlib.import_module(READERS[dataset]).read(Path(root), **settings)
+    reader = importlib.import_module(READERS[settings.dataset])
+    table: CxrTable = reader.read(Path(root), settings.findings, settings.options, images=images)
+    table.check_links()
     return table

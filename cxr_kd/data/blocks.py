@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import threading
+import hashlib
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cxr_kd.data.decode import decode
+from cxr_kd.data.processes import end_with_parent, over_processes
 from cxr_kd.data.table import DataError
-from cxr_kd.files import write_json
+from cxr_kd.files import read_json, write_json
 
-PROCESS_START_SECONDS = 2.0  # until a new Python process with pandas in it is at work
+if TYPE_CHECKING:
+    from cxr_kd.settings import Intensity  # a worker needs no pydantic
+
+__all__ = ["Block", "build_blocks", "end_with_parent", "writing_to"]
+
+PROCESS_START_SECONDS = 1.0  # until a new Python process is at work
 
 
 @dataclass(frozen=True)
@@ -30,27 +34,45 @@ class Block:
     paths: tuple[str, ...]
     size: int
     keep_aspect: bool
+    intensity: Intensity
 
     @property
-    def record(self) -> Path:
-        """The file that says that this block is done."""
+    def _record(self) -> Path:
         return self.folder / "blocks" / f"{self.first:09d}.json"
 
     def build(self) -> int:
-        """Decode and write the images, then record that, with the reason of each that can't be read; their number."""
+        """Decode and write the images, then record that; return their number.
+
+        Raises:
+            DataError: where the folder can't be written to. An image that can't be read is recorded with the reason.
+        """
         images = np.zeros((len(self.paths), self.size, self.size), np.uint8)
-        failed: dict[int, str] = {}
+        unreadable: dict[int, str] = {}
         for position, path in enumerate(self.paths):
             try:
-                images[position] = decode(Path(path), self.size, self.keep_aspect)
+                images[position] = decode(Path(path), self.size, keep_aspect=self.keep_aspect, intensity=self.intensity)
             except DataError as error:
-                failed[self.first + position] = str(error).removeprefix(f"{path}: ")
-        try:
+                unreadable[self.first + position] = str(error).removeprefix(f"{path}: ")
+        with writing_to(self.folder):
             self._write(images)
-            write_json(self.record, failed)
-        except OSError as error:
-            raise DataError(f"can't write to {self.folder} ({error}); make room and start again: it goes on") from error
+            write_json(self._record, {"sha256": _sha256(images), "unreadable": unreadable})
         return len(self.paths)
+
+    def record(self) -> dict[str, Any] | None:
+        """Return what `build` recorded, `sha256` of the pixels and `unreadable` {row: reason}; None for nothing."""
+        try:
+            record: dict[str, Any] = read_json(self._record)
+        except (FileNotFoundError, ValueError):  # not JSON: the machine went down while it was written
+            return None
+        return record
+
+    def is_done(self) -> bool:
+        """Say whether the pixels in the file are those of the record: after a power cut they may not be."""
+        record = self.record()
+        if record is None:
+            return False
+        stored = np.load(self.folder / "images.npy", mmap_mode="r")[self.first : self.first + len(self.paths)]
+        return bool(record["sha256"] == _sha256(stored))
 
     def _write(self, images: np.ndarray) -> None:
         target = self.folder / "images.npy"
@@ -58,41 +80,29 @@ class Block:
         with target.open("r+b") as file:  # plain writes: a mapping would count as this process's memory
             file.seek(offset)
             file.write(images.data)
-            file.flush()
-            os.fsync(file.fileno())  # the record must not outlive the pixels
 
 
-def build_blocks(blocks: list[Block], workers: int, report: Callable[[int], object]) -> None:
+def _sha256(images: np.ndarray) -> str:
+    return hashlib.sha256(images.reshape(-1).data).hexdigest()
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn what the disk says, such as that it is full, into a DataError that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"can't write to {folder} ({error}); make room and start again: it goes on") from error
+
+
+def build_blocks(blocks: Sequence[Block], workers: int, report: Callable[[int], object]) -> None:
     """Build the blocks: here as long as that is soonest done, else over processes."""
     for position, block in enumerate(blocks):
         started = time.perf_counter()
         report(block.build())
         left = (len(blocks) - position - 1) * (time.perf_counter() - started)
         if workers > 1 and left * (1 - 1 / workers) > PROCESS_START_SECONDS:
-            _in_processes(blocks[position + 1 :], workers, report)
+            with closing(over_processes(Block.build, blocks[position + 1 :], workers)) as built:
+                for images in built:
+                    report(images)
             return
-
-
-def _in_processes(blocks: list[Block], workers: int, report: Callable[[int], object]) -> None:
-    # spawn: forking a process in which torch has started threads can hang
-    pool = ProcessPoolExecutor(min(workers, len(blocks)), get_context("spawn"), end_with_parent)
-    try:
-        for future in as_completed([pool.submit(block.build) for block in blocks]):
-            report(future.result())
-    except BrokenProcessPool as error:
-        cause = "out of memory, or a script without `if __name__ == '__main__'`"
-        raise DataError(f"a decoding process died ({cause}); start again: it goes on") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def end_with_parent() -> None:
-    """End this process when the one that started it is gone: after a `kill -9` it would wait for work for ever."""
-    parent = parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

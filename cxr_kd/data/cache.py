@@ -7,7 +7,9 @@ complete. While it is under way, `plan.json` says what is being built and `block
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,13 +23,14 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from cxr_kd.data.blocks import Block, build_blocks
-from cxr_kd.data.decode import RESIZE_RULE
+from cxr_kd.data.blocks import Block, build_blocks, writing_to
+from cxr_kd.data.decode import INTENSITY_RULES, RESIZE_RULE
 from cxr_kd.data.table import CxrTable, DataError
-from cxr_kd.files import read_json, sha256_of, write_json, written_whole
+from cxr_kd.files import read_json, write_json, written_whole
+from cxr_kd.settings import Intensity
 
-FORMAT = 1
-BLOCK = 128  # images; what a kill can cost
+FORMAT = 2
+BLOCK = 32  # images; what a kill can cost a process
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +43,8 @@ class Cache:
         images: uint8 (N, S, S), memory-mapped; the rows of quarantined images are black.
         index: `image_id, row` of the readable images.
         quarantine: `image_id, path, reason` of the others.
-        manifest: dataset, kind, size, resize rule, counts, and the hash of the table.
+        manifest: dataset, kind, size, resize rule, intensity rule, counts, the hash of the table, and that of the
+            pixels (SHA-256 of the blocks' SHA-256).
     """
 
     folder: Path
@@ -66,6 +70,19 @@ class Cache:
             )
         return self.index["row"].to_numpy(np.int64)[positions]
 
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """Return the images of these rows, uint8 (n, S, S), read from the file.
+
+        Pages of the mapping count as this process's memory once they are touched: after an epoch, the whole cache.
+        """
+        pixels = np.empty((len(rows), *self.images.shape[1:]), np.uint8)
+        with (self.folder / "images.npy").open("rb", buffering=0) as file:
+            for image, row in zip(pixels, rows.tolist(), strict=True):
+                file.seek(self.images.offset + row * image.nbytes)
+                if file.readinto(image.data) != image.nbytes:
+                    raise DataError(f"{file.name} ends before image {row}; delete its folder and build the cache again")
+        return pixels
+
     def readable(self, image_ids: Iterable[str]) -> list[str]:
         """Return the ids that are not in quarantine, in the given order."""
         held = frozenset(self.quarantine["image_id"])
@@ -87,7 +104,14 @@ def open_cache(folder: Path) -> Cache:
 
 
 def build_cache(
-    table: CxrTable, folder: Path, size: int, *, keep_aspect: bool = False, workers: int = 1, progress: bool = True
+    table: CxrTable,
+    folder: Path,
+    size: int,
+    *,
+    keep_aspect: bool = False,
+    intensity: Intensity = "fixed",
+    workers: int = 1,
+    progress: bool = True,
 ) -> Cache:
     """Decode every image of the table to uint8 (size, size), once; return the cache.
 
@@ -96,28 +120,26 @@ def build_cache(
     where that saves time. Memory does not grow with the number of images.
 
     Raises:
-        DataError: where the folder holds the cache of another table or size, where the disk has no room, where a worker
-            dies. Unreadable images are no error: they are in `Cache.quarantine`, with the reason.
+        DataError: where the folder holds the cache of another table, size or rule, where the disk has no room, where a
+            worker dies. Unreadable images are no error: they are in `Cache.quarantine`, with the reason.
     """
-    plan = _plan(table, size, keep_aspect)
-    if not _is_complete(folder, plan):
-        with _lock(folder):
-            if not _is_complete(folder, plan):  # another process may have built it meanwhile
-                _build(table, folder, plan, workers, progress)
-    return open_cache(folder)
-
-
-def _plan(table: CxrTable, size: int, keep_aspect: bool) -> dict[str, Any]:
-    return {
+    plan = {
         "format": FORMAT,
         "dataset": table.dataset,
         "kind": table.kind,
         "size": size,
         "keep_aspect": keep_aspect,
         "resize": RESIZE_RULE,
+        "intensity": intensity,
+        "intensity_rule": INTENSITY_RULES[intensity],
         "source_count": len(table),
         "table_sha256": table.files_sha256,
     }
+    if not _is_complete(folder, plan):
+        with writing_to(folder), _lock(folder):
+            if not _is_complete(folder, plan):  # another process may have built it meanwhile
+                _build(table, folder, plan, workers, progress)
+    return open_cache(folder)
 
 
 def _is_complete(folder: Path, plan: dict[str, Any]) -> bool:
@@ -149,33 +171,43 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _build(table: CxrTable, folder: Path, plan: dict[str, Any], workers: int, progress: bool) -> None:
-    started = _read_json(folder / "plan.json")
-    if started is None:
-        _allocate(folder, plan)
-    else:
-        _check_same(folder, started, plan)
     paths = [str(table.root / path) for path in table.frame["path"]]
+    shape = (plan["size"], plan["keep_aspect"], plan["intensity"])
     blocks = [
-        Block(folder, first, tuple(paths[first : first + BLOCK]), plan["size"], plan["keep_aspect"])
-        for first in range(0, len(paths), BLOCK)
+        Block(folder, first, tuple(paths[first : first + BLOCK]), *shape) for first in range(0, len(paths), BLOCK)
     ]
-    waiting = [block for block in blocks if not block.record.exists()]
-    done = len(paths) - sum(len(block.paths) for block in waiting)
+    waiting = _not_done(folder, plan, blocks)
+    left = sum(len(block.paths) for block in waiting)
+    _check_room(folder, left * plan["size"] ** 2)
+    if len(waiting) == len(blocks):
+        _allocate(folder, plan)
     title = f"decoding {plan['dataset']} at {plan['size']} px"
-    with tqdm(total=len(paths), initial=done, desc=title, unit=" images", disable=not progress) as bar:
+    with tqdm(total=len(paths), initial=len(paths) - left, desc=title, unit=" images", disable=not progress) as bar:
         build_blocks(waiting, workers, bar.update)
     _finish(table, folder, plan, blocks)
 
 
-def _allocate(folder: Path, plan: dict[str, Any]) -> None:
-    needed = plan["source_count"] * plan["size"] ** 2
+def _not_done(folder: Path, plan: dict[str, Any], blocks: list[Block]) -> list[Block]:
+    started = _read_json(folder / "plan.json")
+    if started is None:  # without a plan, nobody knows what the blocks that may be there were of
+        return blocks
+    _check_same(folder, started, plan)
+    return [block for block in blocks if not block.is_done()]
+
+
+def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"{folder}: the cache needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room first"
+            f"{folder}: the cache needs {needed / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free; make room first"
         )
-    shutil.rmtree(folder / "blocks", ignore_errors=True)  # without a plan, nobody knows what they were of
+
+
+def _allocate(folder: Path, plan: dict[str, Any]) -> None:
+    shutil.rmtree(folder / "blocks", ignore_errors=True)
     (folder / "blocks").mkdir()
+    for abandoned in folder.glob(".images.npy.*"):  # of a builder that was killed right here
+        abandoned.unlink()
     shape = (plan["source_count"], plan["size"], plan["size"])
     with written_whole(folder / "images.npy") as temporary:
         np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)  # sparse until written
@@ -183,15 +215,18 @@ def _allocate(folder: Path, plan: dict[str, Any]) -> None:
 
 
 def _finish(table: CxrTable, folder: Path, plan: dict[str, Any], blocks: list[Block]) -> None:
-    reasons = {int(row): why for block in blocks for row, why in (_read_json(block.record) or {}).items()}
+    with (folder / "images.npy").open("rb") as file:
+        os.fsync(file.fileno())  # the manifest must not outlive the pixels
+    records = [block.record() or {} for block in blocks]
+    reasons = {int(row): why for record in records for row, why in record["unreadable"].items()}
     frame = table.frame[["image_id", "path"]].assign(row=np.arange(len(table), dtype=np.int64))
     bad = frame["row"].isin(reasons)
     quarantine = frame.loc[bad, ["image_id", "path"]].assign(reason=[reasons[row] for row in frame.loc[bad, "row"]])
     for name, content in (("index", frame.loc[~bad, ["image_id", "row"]]), ("quarantine", quarantine)):
         with written_whole(folder / f"{name}.parquet") as temporary:
             content.reset_index(drop=True).to_parquet(temporary)
-    counted = {"quarantined": len(quarantine), "pixels_sha256": sha256_of(folder / "images.npy")}
-    write_json(folder / "manifest.json", {**plan, **counted})
+    pixels = hashlib.sha256("".join(record["sha256"] for record in records).encode()).hexdigest()
+    write_json(folder / "manifest.json", {**plan, "quarantined": len(quarantine), "pixels_sha256": pixels})
     shutil.rmtree(folder / "blocks")
     (folder / "plan.json").unlink()
 

@@ -1,4 +1,4 @@
-"""Batches straight from the memory-mapped cache, augmented as a whole; no worker processes."""
+"""Batches straight from the cache, augmented as a whole; no worker processes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Batches:
         self.image_ids = list(image_ids)
         self.findings = table.findings
         self.batch_size, self.seed, self.augment, self.shuffle, self.views = batch_size, seed, augment, shuffle, views
-        self._images, self._rows = cache.images, cache.rows(image_ids)
+        self._cache, self._rows = cache, cache.rows(image_ids)
         labels = torch.from_numpy(table.labels()[table.positions(image_ids)])
         self._known = ~labels.isnan()
         self._labels = labels.nan_to_num(0.0)
@@ -105,8 +105,8 @@ class Batches:
         return starts
 
     def _batch(self, chosen: np.ndarray, view: int) -> Batch:
-        pixels = np.asarray(self._images[self._rows[chosen]])
-        images = torch.from_numpy(pixels).unsqueeze(1).float().div_(255)  # (B, 1, S, S)
+        pixels = torch.from_numpy(self._cache.pixels(self._rows[chosen]))
+        images = pixels.unsqueeze(1).float().div_(255)  # (B, 1, S, S)
         index = torch.from_numpy(chosen)
         if self.augment is not None:
             images = augmented(images, index, self.augment, seed=self.seed, view=view)

@@ -23,8 +23,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from cxr_kd.data.blocks import end_with_parent
-from cxr_kd.data.phantom_drawing import radiograph
-from cxr_kd.data.phantom_labels import FINDINGS, Exam, exam_of
+from cxr_kd.data.drawing.labels import FINDINGS, Exam, exam_of
+from cxr_kd.data.drawing.radiograph import radiograph
 from cxr_kd.data.table import BOX_COLUMNS, CxrTable, DataError
 from cxr_kd.files import written_whole
 from cxr_kd.settings import PhantomSettings, digest
@@ -108,14 +108,19 @@ def _draw_all(root: Path, settings: PhantomSettings, workers: int, progress: boo
         abandoned.unlink()
 
 
-def read(root: Path) -> CxrTable:
+def read(
+    root: Path, findings: Sequence[str] | None = None, options: PhantomSettings | None = None, *, images: bool = True
+) -> CxrTable:
     """Read a folder that `write` made; masks are drawn again when asked for.
+
+    The folder itself says with which options it was drawn, and an image is there for every row.
 
     The table's finding columns are the labels as reported; `truth:<finding>` is what was drawn, `drain` a chest drain.
 
     Raises:
         DataError: there are no phantoms in `root`, or not all of them yet.
     """
+    del options, images
     root = Path(root)
     settings = _settings_of(root)
     if not (root / TABLE).exists():
@@ -142,7 +147,7 @@ def read(root: Path) -> CxrTable:
             "drawn with": settings.in_words(),
             "fingerprint": digest([DRAWING, settings.model_dump()]),
         },
-    )
+    ).with_findings(findings)
 
 
 def _row(settings: PhantomSettings, index: int) -> dict[str, object]:

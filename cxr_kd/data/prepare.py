@@ -1,13 +1,14 @@
 """From a study to its images, labels and split: what every step after `01_data` starts from."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr_kd.data import phantom, read
 from cxr_kd.data.cache import Cache, build_cache
-from cxr_kd.data.splits import SIDES, Side, Split, make_split
+from cxr_kd.data.card import card_of
+from cxr_kd.data.splits import Side, Split, make_split
 from cxr_kd.data.table import CxrTable
 from cxr_kd.files import write_json
 from cxr_kd.settings import digest
@@ -38,33 +39,8 @@ class Prepared:
         return Batches(self.cache, self.table, getattr(self.split, side), batch_size=batch_size, **settings)
 
     def card(self) -> dict[str, Any]:
-        """What the report says of the data; every number counted here."""
-        table = self.table
-        sides = {side: table.select(getattr(self.split, side)).frame for side in SIDES}
-        return {
-            "dataset": table.dataset,
-            "kind": table.kind,
-            "source": {key: text for key, text in table.source.items() if key != "fingerprint"},
-            "image_size": self.cache.images.shape[1],
-            "identity": self.identity,
-            "images": len(table.frame),
-            "patients": int(table.frame["patient_id"].nunique()),
-            "findings": list(table.findings),
-            "split": {
-                "name": self.split.name,
-                "sha256": self.split.sha256,
-                "sides": {
-                    side: {"images": len(frame), "patients": int(frame["patient_id"].nunique())}
-                    for side, frame in sides.items()
-                },
-            },
-            "positives": {
-                side: {finding: int((frame[finding] == 1).sum()) for finding in table.findings}
-                for side, frame in sides.items()
-            },
-            "left_out": dict(table.left_out),
-            "quarantined": len(self.cache.quarantine),
-        }
+        """What the report says of the data (`data.card.card_of`)."""
+        return card_of(self.table, self.cache, self.split, self.identity)
 
 
 def prepare(study: Study, *, workers: int | None = None, progress: bool = True) -> Prepared:
@@ -73,20 +49,27 @@ def prepare(study: Study, *, workers: int | None = None, progress: bool = True) 
     root = study.data_root()
     if study.data.phantom:
         phantom.write(root, study.data.phantom, workers=workers, progress=progress)
-    table = read(study.data.dataset, root)
+    settings = study.data
+    table = read(settings, root)
+    split = make_split(
+        table,
+        settings.split,
+        seed=settings.split_seed,
+        validation_share=settings.validation_share,
+        lists=settings.lists,
+    )
     cache = build_cache(
         table,
         _cache_folder(study, table),
         study.image_size,
         keep_aspect=study.keep_aspect,
+        intensity=study.intensity,
         workers=workers,
         progress=progress,
     )
-    unreadable = set(cache.quarantine["image_id"])
-    table = table.select([image_id for image_id in table.frame["image_id"] if image_id not in unreadable])
-    split = make_split(
-        table, study.data.split, seed=study.data.split_seed, validation_share=study.data.validation_share
-    )
+    readable = cache.readable(table.frame["image_id"])
+    split = split.only(readable)
+    table = _without_images_outside(table.select(readable), split)
     prepared = Prepared(table, cache, split)
     study.runs.mkdir(parents=True, exist_ok=True)
     split.to_json(study.runs / "split.json")
@@ -94,7 +77,23 @@ def prepare(study: Study, *, workers: int | None = None, progress: bool = True) 
     return prepared
 
 
+def _without_images_outside(table: CxrTable, split: Split) -> CxrTable:
+    inside = [image_id for image_id in table.frame["image_id"] if split.side(image_id)]
+    outside = {"images on no side of the split": len(table) - len(inside)}
+    return (
+        table.select(inside)
+        if not any(outside.values())
+        else replace(table.select(inside), left_out={**table.left_out, **outside})
+    )
+
+
 def _cache_folder(study: Study, table: CxrTable) -> Path:
-    """One folder for each set of files at each size: data that has changed gets a cache of its own."""
-    shape = f"{study.image_size}{'-aspect' if study.keep_aspect else ''}"
+    """One folder for each set of files at each size: data that has changed, or is read otherwise, gets its own."""
+    shape = "-".join(
+        [
+            str(study.image_size),
+            *(["aspect"] if study.keep_aspect else []),
+            *(["per-image"] if study.intensity == "per-image" else []),
+        ]
+    )
     return study.home / "runs" / "cache" / f"{study.data.dataset}-{shape}-{table.files_sha256[:12]}"

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from cxr_kd.data.label_file import read_ids
 from cxr_kd.data.table import CxrTable, DataError
 from cxr_kd.files import read_json, write_json
+from cxr_kd.settings import SplitLists, SplitName
 
 Side = Literal["train", "validation", "test"]
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
-
-_Sides = tuple[Iterable[str], Iterable[str], Iterable[str]]  # train, validation, test
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,29 @@ class Split:
         """The identity: SHA-256 (hex) of the sorted test, validation and training ids, whatever the name."""
         sides = (self.test, self.validation, self.train)
         return hashlib.sha256(json.dumps(sides, ensure_ascii=False).encode()).hexdigest()
+
+    def only(self, image_ids: Iterable[str]) -> Split:
+        """Return the split of these images alone, e.g. of those that could be read; DataError if a side loses all."""
+        kept = frozenset(image_ids)
+        sides = {side: tuple(i for i in getattr(self, side) if i in kept) for side in SIDES}
+        split = Split(self.name, **sides)
+        split.check_not_empty("the images that can be read", [side for side in SIDES if getattr(self, side)])
+        return split
+
+    def check_not_empty(self, images: str, sides: Iterable[Side]) -> None:
+        """Raise DataError where one of these sides has no image; `images` says of which images this is the split."""
+        for side in sides:
+            if not getattr(self, side):
+                raise DataError(f"split {self.name!r}: {images} leave none for the {side} side")
+
+    def counts(self, table: CxrTable) -> dict[str, dict[str, int]]:
+        """Return {side: {"images": n, "patients": m}} of a table of its images, for cards."""
+        patient_of = dict(zip(table.frame["image_id"], table.frame["patient_id"], strict=True))
+        sides = {side: getattr(self, side) for side in SIDES}
+        return {
+            side: {"images": len(ids), "patients": len({patient_of[image_id] for image_id in ids})}
+            for side, ids in sides.items()
+        }
 
     @cached_property
     def _sides(self) -> dict[str, Side]:
@@ -72,24 +95,33 @@ class Split:
         return split
 
 
-def make_split(table: CxrTable, name: str, *, seed: int = 0, validation_share: float = 0.1) -> Split:
+def make_split(
+    table: CxrTable, name: str, *, seed: int = 0, validation_share: float = 0.1, lists: SplitLists | None = None
+) -> Split:
     """Split the table by patient; a function of (ids, patients, name, seed, share), not of the order of rows.
 
-    "official": the test images as published; of the patients of the published train_val images, `validation_share`
-    (drawn by `seed`) are the validation side. "random-70-10-20": 70, 10 and 20 % of all patients, drawn by `seed`.
+    "official": as published; where the authors don't part validation from training, `validation_share` of the patients
+    of their train_val images (drawn by `seed`) are the validation side. "medmnist-random-70-10-20": as the medmnist
+    package has it. "random-70-10-20": 70, 10 and 20 % of all patients, drawn by `seed`. "lists": the ids in three files
+    of the table's folder; images on none of them are on no side.
 
     Raises:
-        DataError: for an unknown name, a table without the published lists, or a patient on two sides.
+        DataError: for an unknown name, a table without the published lists, a list that names images which are not
+            there, a side without images, or a patient on two sides.
     """
-    if name not in SPLITS:
-        raise DataError(f"no split named {name!r}; there are: {', '.join(SPLITS)}")
+    if name not in get_args(SplitName):
+        raise DataError(f"no split named {name!r}; there are: {', '.join(get_args(SplitName))}")
     if not 0 <= validation_share < 1:
         raise DataError(f"validation_share is {validation_share}; it must be at least 0 and below 1")
-    train, validation, test = SPLITS[name](table, seed, validation_share)
-    split = Split(name, tuple(train), tuple(validation), tuple(test))
-    for side in SIDES:
-        if not getattr(split, side) and (side != "validation" or validation_share > 0):
-            raise DataError(f"split {name!r} of {table.dataset}: {len(table)} images leave none for the {side} side")
+    if name == "lists":
+        sides = _listed(table, lists)
+    elif name == "random-70-10-20":
+        sides = _by_patient(table.frame["image_id"], table.frame["patient_id"], (0.7, 0.1, 0.2), seed)
+    else:
+        sides = _as_published(table, seed, validation_share)
+    split = Split(name, *(tuple(side) for side in sides))
+    needed = [side for side in SIDES if side != "validation" or validation_share > 0]
+    split.check_not_empty(f"the {len(table)} images of {table.dataset}", needed)
     check_disjoint(table, split)
     return split
 
@@ -107,27 +139,42 @@ def check_disjoint(table: CxrTable, split: Split) -> None:
         )
 
 
-def _official(table: CxrTable, seed: int, validation_share: float) -> _Sides:
-    if not {"train_val", "test"} <= set(table.given_split):
+def _as_published(table: CxrTable, seed: int, validation_share: float) -> Sequence[Iterable[str]]:
+    given, ids = table.given_split, table.frame["image_id"]
+    if "test" not in given:
         raise DataError(f"{table.dataset} at {table.root} has no published split; take 'random-70-10-20'")
-    ids = table.frame["image_id"]
-    in_test, in_train_val = (ids.isin(table.given_split[side]) for side in ("test", "train_val"))
-    both, neither = ids[in_test & in_train_val], ids[~in_test & ~in_train_val]
+    on = {side: ids.isin(members) for side, members in given.items()}
+    times = sum(is_on.astype(int) for is_on in on.values())
+    both, neither = ids[times > 1], ids[times == 0]
     if len(both) or len(neither):
         raise DataError(
-            f"{table.dataset}: {len(both)} images are on both published lists ({', '.join(both[:3])}), {len(neither)} "
-            f"on neither ({', '.join(neither[:3])}); the lists and the label table must be of the same data"
+            f"{table.dataset}: {len(both)} images are on two published lists ({', '.join(both[:3])}), {len(neither)} "
+            f"on none ({', '.join(neither[:3])}); the lists and the label table must be of the same data"
         )
-    development = table.frame[in_train_val]
+    if "train_val" not in given:
+        return [ids[on[side]] for side in SIDES]
+    development = table.frame[on["train_val"]]
     share_validation = (validation_share, 1 - validation_share)
     validation, train = _by_patient(development["image_id"], development["patient_id"], share_validation, seed)
-    return train, validation, ids[in_test]
+    return train, validation, ids[on["test"]]
 
 
-def _random_70_10_20(table: CxrTable, seed: int, validation_share: float) -> _Sides:
-    del validation_share  # the name says it
-    train, validation, test = _by_patient(table.frame["image_id"], table.frame["patient_id"], (0.7, 0.1, 0.2), seed)
-    return train, validation, test
+def _listed(table: CxrTable, lists: SplitLists | None) -> Sequence[Iterable[str]]:
+    if lists is None:
+        raise DataError("split 'lists' needs three files: lists: {train: FILE, validation: FILE, test: FILE}")
+    known, sides = frozenset(table.frame["image_id"]), []
+    for side in SIDES:
+        path = table.root / getattr(lists, side)
+        listed = read_ids(path)
+        there = [image_id for image_id in listed if image_id in known]
+        if not there or (len(there) < len(listed) and table.kind != "mini"):  # of part of a data set, lists name more
+            absent = next(image_id for image_id in (*listed, "(no line)") if image_id not in known)
+            raise DataError(
+                f"{path}: {len(listed) - len(there)} of its {len(listed)} images are not in {table.dataset}, e.g. "
+                f"{absent!r}; the list must hold the ids of images that are there, a line each"
+            )
+        sides.append(there)
+    return sides
 
 
 def _by_patient(ids: Iterable[str], patients: Iterable[str], shares: tuple[float, ...], seed: int) -> list[list[str]]:
@@ -140,9 +187,3 @@ def _by_patient(ids: Iterable[str], patients: Iterable[str], shares: tuple[float
     for image_id, patient in zip(ids, patients, strict=True):
         parts[part_of[patient]].append(image_id)
     return parts
-
-
-SPLITS: dict[str, Callable[[CxrTable, int, float], _Sides]] = {
-    "official": _official,
-    "random-70-10-20": _random_70_10_20,
-}

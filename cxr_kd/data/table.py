@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +18,15 @@ import pandas as pd
 REQUIRED_COLUMNS = ("image_id", "path", "patient_id", "view", "age", "sex")
 BOX_COLUMNS = ("image_id", "finding", "x", "y", "width", "height")
 SEXES = ("M", "F", "")
+# Two of the reasons in `left_out`, the same in every reader.
+NO_FILE, NO_ROW = "rows whose image file is not there", "image files that no row names"
 
-Kind = Literal["phantom", "mini", "full"]
+Kind = Literal["phantom", "mini", "full", "own"]
 Masks = Callable[[str], Mapping[str, np.ndarray]]
 
 # Absolute, climbing out of the root, empty, or not posix: none of these is a place inside the dataset's folder.
-_UNSAFE_PATH = r"^$|^/|^[A-Za-z]:|\\|\x00|(?:^|/)\.\.(?:/|$)"
+UNSAFE_PATH = r"^$|^/|^[A-Za-z]:|\\|\x00|(?:^|/)\.\.(?:/|$)"
+_IN_ARCHIVE = re.compile(r"^(.+\.npz)#(\w+)/(\d+)$")
 _ROUNDING = 1e-6  # a box that ends at the image's edge may miss it by float rounding
 
 
@@ -35,23 +40,50 @@ def no_boxes() -> pd.DataFrame:
     return pd.DataFrame({**text, **{name: pd.Series(dtype=float) for name in BOX_COLUMNS[2:]}})
 
 
+@dataclass(frozen=True)
+class Published:
+    """What a data set's authors say that it holds, and where they say so; what they don't say stays empty.
+
+    Attributes:
+        source: where the counts stand.
+        images, patients: of the whole data set.
+        positives: finding -> positive images.
+        sides: side of the published split -> (images, patients); patients 0 where nobody says.
+    """
+
+    source: str
+    images: int
+    patients: int
+    positives: Mapping[str, int] = field(default_factory=dict)
+    sides: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def in_archive(path: str) -> tuple[str, str, int] | None:
+    """Split `chestmnist_64.npz#train_images/17` into file, array and position; None for the path of a plain file."""
+    match = _IN_ARCHIVE.match(path)
+    return (match[1], match[2], int(match[3])) if match else None
+
+
 @dataclass(frozen=True, eq=False)
 class CxrTable:
     """A dataset on disk as a table, one row an image; it checks itself when it is made.
 
     Attributes:
         dataset: the reader's name ("chestxray14", "phantom").
-        kind: the badge of every table and figure made from it.
+        kind: the badge of every table and figure made from it: phantoms, part of a published data set, all of it, or
+            somebody's own.
         root: the folder that the paths are relative to.
-        frame: RangeIndex; `image_id`, `path` (relative, posix), `patient_id`, `view` ("PA", "AP", "LL", ...), `age`
-            (years, NaN unknown), `sex` ("M", "F", ""), and one float column a finding in {1, 0, NaN}, NaN for "nobody
-            said". Other columns may follow.
+        frame: RangeIndex; `image_id`, `path` (relative, posix; or one image of an archive, see `in_archive`),
+            `patient_id`, `view` ("PA", "AP", "LL", ...), `age` (years, NaN unknown), `sex` ("M", "F", ""), and one
+            float column a finding in {1, 0, NaN}, NaN for "nobody said". Other columns may follow.
         findings: the finding columns, in the order of every label and logit array.
         boxes: `image_id, finding, x, y, width, height`, fractions (0 to 1) of the image; x, y the upper left corner.
         left_out: reason -> rows (of images or boxes) that the reader left out or blanked.
-        given_split: {} or {"train_val": ids, "test": ids} as the dataset's authors published it.
+        given_split: {}, {"train_val": ids, "test": ids} or {"train": ids, "validation": ids, "test": ids}, as the
+            dataset's authors published it.
         masks: image_id -> {finding: bool (h, w)}, where the dataset has masks.
-        source: name, citation, licence, where: what the data card prints. A reader whose files can change while their
+        source: name, citation, licence, where, and what else a reader of the study must know of how the labels were
+            read: what the data card prints. A reader whose files can change while their
             names stay (the phantoms: settings) adds `fingerprint`, so that a cache of the old files is not taken.
 
     Raises:
@@ -86,7 +118,7 @@ class CxrTable:
         The fingerprint (`source["fingerprint"]`) is for a reader whose files can change under the same names and sizes.
         """
         ids, paths = (self.frame[name].tolist() for name in ("image_id", "path"))
-        content = [self.dataset, self.source.get("fingerprint", ""), ids, paths, [_size(self.root / p) for p in paths]]
+        content = [self.dataset, self.source.get("fingerprint", ""), ids, paths, [_size(self.root, p) for p in paths]]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
     def labels(self) -> np.ndarray:
@@ -107,6 +139,35 @@ class CxrTable:
         frame = self.frame.iloc[self.positions(image_ids)].reset_index(drop=True)
         boxes = self.boxes[self.boxes["image_id"].isin(frame["image_id"])].reset_index(drop=True)
         return replace(self, frame=frame, boxes=boxes)
+
+    def with_findings(self, findings: Sequence[str] | None) -> CxrTable:
+        """Return the table of these findings only, in the given order, None for all; DataError for unknown ones."""
+        if findings is None:
+            return self
+        unknown = [name for name in findings if name not in self.findings]
+        if unknown:
+            raise DataError(f"{self.dataset} has no finding {_some(unknown)}; it has: {', '.join(self.findings)}")
+        others = [name for name in self.findings if name not in findings]
+        boxes = self.boxes[self.boxes["finding"].isin(findings)].reset_index(drop=True)
+        return replace(self, frame=self.frame.drop(columns=others), findings=tuple(findings), boxes=boxes)
+
+    def check_links(self) -> None:
+        """Raise DataError where an image, or a folder on the way to it, is a symbolic link out of the root."""
+        root = os.path.realpath(self.root)
+        folders: dict[str, bool] = {"": True}
+
+        def stays(path: str) -> bool:
+            if path not in folders:
+                folders[path] = stays(path.rpartition("/")[0]) and _stays_inside(self.root / path, root)
+            return folders[path]
+
+        for row, path in enumerate(self.frame["path"]):
+            file = (in_archive(path) or (path,))[0]
+            if not stays(file.rpartition("/")[0]) or not _stays_inside(self.root / file, root):
+                raise DataError(
+                    f"{self.dataset}: {self.root / path} (row {row}) is reached by a symbolic link out of the data "
+                    "set's folder; put the files themselves there, or name the folder that holds them"
+                )
 
     def _check_columns(self) -> None:
         missing = [name for name in (*REQUIRED_COLUMNS, *self.findings) if name not in self.frame.columns]
@@ -131,7 +192,7 @@ class CxrTable:
             self._refuse(_not_text(frame[name]), name, "is not text")
         self._refuse(frame["image_id"].duplicated(), "image_id", "stands on more than one row")
         self._refuse(frame["patient_id"] == "", "patient_id", "is blank")
-        self._refuse(frame["path"].str.contains(_UNSAFE_PATH), "path", "is not a relative posix path inside the root")
+        self._refuse(frame["path"].str.contains(UNSAFE_PATH), "path", "is not a relative posix path inside the root")
         self._refuse(~frame["sex"].isin(SEXES), "sex", "is none of 'M', 'F', ''")
         self._refuse(~(frame["age"].isna() | frame["age"].between(0, 130)), "age", "is not between 0 and 130 years")
         for name in self.findings:
@@ -167,9 +228,13 @@ def _not_text(values: pd.Series) -> pd.Series:
     return ~values.map(lambda value: isinstance(value, str)).astype(bool)
 
 
-def _size(path: Path) -> int:
+def _stays_inside(path: Path, root: str) -> bool:
+    return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _size(root: Path, path: str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(root / (in_archive(path) or (path,))[0]).st_size
     except OSError:  # missing: whoever decodes it says so
         return -1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,11 +29,12 @@ class PredictionsMetadata(BaseModel):
 
     study: str
     dataset: str
-    kind: Literal["phantom", "mini", "full"]
+    kind: Literal["phantom", "mini", "full", "own"]
     run: str
     network: str
     split: str
     split_sha256: str
+    split_sides: Mapping[str, Mapping[str, int]]  # side -> images, patients
     side: Literal["validation", "test"]
     findings: tuple[str, ...] = Field(min_length=1)
 

@@ -14,6 +14,12 @@ from cxr_kd.report.tables import estimate_text, records
 
 Styles = Mapping[str, ArmStyle]
 FEW_PATIENTS = 30  # a percentile interval of fewer clusters is too narrow (Cameron, Gelbach and Miller 2008)
+WHERE = {
+    "phantom": "On phantoms",
+    "mini": "On a miniature of real radiographs",
+    "full": "On the full data set",
+    "own": "On the radiographs of a folder",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,11 @@ def badge(data: Mapping[str, Any]) -> Badge:
             "too few for a claim.",
         ),
         "full": ("Full data set", f"{count} real radiographs at {size}."),
+        "own": (
+            "Own data",
+            f"{count} radiographs at {size} from a folder of the user's own ({data['source'].get('name', 'no name')}): "
+            "where they are from and how they were labelled is the user's word.",
+        ),
     }[data["kind"]]
     return Badge(data["kind"], label, meaning)
 
@@ -49,13 +60,12 @@ def answer(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any]) -
 
     It claims no effect from fewer than FEW_PATIENTS test patients, whatever the interval.
     """
-    where = {"phantom": "On phantoms", "mini": "On a miniature of real radiographs", "full": "On the full data set"}
     means = records(comparisons[comparisons["finding"] == MEAN], "second")
     if not means:
-        return f"{where[data['kind']]}, no student was trained both alone and distilled: the study asks no comparison."
+        return f"{WHERE[data['kind']]}, no student was trained both alone and distilled: the study asks no comparison."
     patients = data["split"]["sides"]["test"]["patients"]
     clauses = [_clause(row, styles[arm], patients) for arm, row in means.items()]
-    return f"{where[data['kind']]}, {'; '.join(clauses)}."
+    return f"{WHERE[data['kind']]}, {'; '.join(clauses)}."
 
 
 def cost_sentences(cost: pd.DataFrame, teachers: Mapping[str, str], styles: Styles) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from cxr_kd.report.style import INK, MUTED, RULE, StudyFigure, finding_name, sty
 SIDE_COLOURS = {"train": "#274060", "validation": "#6f9bc4", "test": "#b9cde0"}  # one hue: sides are not networks
 OUTLINES = ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#009e73", "#d55e00")
 VIEW_COLOUR = "#274060"
+LONGEST_TITLE = 24  # letters above one picture of five in a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,25 +34,25 @@ class Picture:
 
 
 @styled
-def prevalence(positives: Mapping[str, Mapping[str, int]], images: Mapping[str, int]) -> Figure:
+def prevalence(data: Mapping[str, Any]) -> Figure:
     """Share of positive images of each finding on each side of the split, with the count of positives written beside.
 
-    `positives`: side -> finding -> count; `images`: side -> count. As `data.json` holds them.
+    `data`: the data card. The share is of the images whose label is known.
     """
-    sides = list(positives)
-    findings = sorted(positives[sides[0]], key=lambda f: -sum(positives[side][f] for side in sides))
+    positives, sides = data["positives"], data["split"]["sides"]
+    findings = sorted(data["findings"], key=lambda f: -sum(positives[side][f] for side in sides))
     figure = StudyFigure(figsize=(8.6, 0.9 + 0.42 * len(findings)), layout="constrained")
     axes = figure.subplots()
     thickness = 0.8 / len(sides)
-    for i, side in enumerate(sides):
-        share = [100 * positives[side][f] / max(images[side], 1) for f in findings]
+    for i, (side, counts) in enumerate(sides.items()):
+        share = [100 * (data["prevalence"][side][f] or 0) for f in findings]
         rows = np.arange(len(findings)) + (i - (len(sides) - 1) / 2) * thickness
-        label = f"{side} ({images[side]:,} images)"
+        label = f"{side} ({counts['images']:,} images)"
         bars = axes.barh(rows, share, thickness * 0.92, color=SIDE_COLOURS.get(side, MUTED), label=label)
         axes.bar_label(bars, [f"{positives[side][f]:,}" for f in findings], padding=3, fontsize=7.5, color=MUTED)
     axes.set_yticks(range(len(findings)), [finding_name(f) for f in findings])
     axes.invert_yaxis()
-    axes.set_xlabel("positive images (% of the side; the number beside a bar counts them)")
+    axes.set_xlabel("positive images (% of those whose label is known; the number beside a bar counts them)")
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.legend(loc="lower right")
@@ -128,7 +131,7 @@ def contact_sheet(pictures: Sequence[Picture], columns: int = 5) -> Figure:
         axes.set_axis_off()
     for axes, picture in zip(grid.flat, pictures, strict=False):
         axes.imshow(picture.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(picture.title, fontsize=8, fontweight="normal")
+        axes.set_title(textwrap.fill(picture.title, LONGEST_TITLE), fontsize=8, fontweight="normal")
         outline(axes, picture, colours)
     return figure
 

@@ -18,6 +18,7 @@ PICTURES = {  # what notebook 01 draws -> what the report says below it
     "data-patients.png": "Who the patients are, and how they were radiographed.",
     "data-cooccurrence.png": "Which findings come together.",
 }
+DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", "quarantine")  # not in older cards
 COST_COLUMNS = ("run", "parameters", "macs", "file_mb", "latency_ms_median", "latency_ms_p25", "latency_ms_p75", "cpu",
                 "image_size")  # fmt: skip
 
@@ -43,7 +44,7 @@ class Inputs:
 
 def read_inputs(study: Study) -> Inputs:
     """Read a study's files. Raises ReportError where one is missing, or was made on another split than the data now."""
-    data = read_json(_needed(study.runs / "data.json", "01_data"))
+    data = _data(study)
     cards = {}
     for run in study.all_runs:
         path = _needed(study.folder(run) / "card.json", "02_teacher" if run.role == "teacher" else "03_distill")
@@ -72,6 +73,14 @@ def read_inputs(study: Study) -> Inputs:
         explanations=_explanations(study.runs / "explanations"),
         cost=_cost(study),
     )
+
+
+def _data(study: Study) -> dict[str, Any]:
+    path = _needed(study.runs / "data.json", "01_data")
+    data: dict[str, Any] = read_json(path)
+    if missing := [key for key in DATA_KEYS if key not in data]:
+        raise ReportError(f"{path}: no {', '.join(missing)}; run 01_data again")
+    return data
 
 
 def _explanations(folder: Path) -> list[tuple[Path, str]]:

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from cxr_kd.evaluation.arms import arm_of, arms
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import written_whole
-from cxr_kd.report import data_figures, figures, tables
+from cxr_kd.report import data_figures, data_tables, figures, tables
 from cxr_kd.report.answer import FEW_PATIENTS, answer, badge, cost_sentences
 from cxr_kd.report.inputs import Inputs, read_inputs
-from cxr_kd.report.published import mean_table, paper_cost_table, paper_finding_table, published
+from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
 from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_svg
 from cxr_kd.study import Study
 
@@ -87,8 +87,9 @@ def _results(study: Study, inputs: Inputs, styles: Mapping[str, ArmStyle]) -> di
         "difference_table": tables.difference_table(comparisons, styles) if differ else None,
         "curves_figure": _drawn(figures.learning_curves(inputs.histories, styles)),
         "published": published(),
-        "published_tables": [mean_table(evaluations, inputs.data, styles),
-                             paper_finding_table(evaluations, inputs.data, styles)],
+        "published_tables": published_tables(evaluations, inputs.data, styles),
+        "published_notes": published_notes(inputs.data),
+        "traps": traps(inputs.data),
         "cost_figure": _drawn(figures.cost_against_auroc(cost, evaluations, styles)),
         "cost_table": tables.cost_table(cost, styles),
         "paper_cost_table": paper_cost_table(cost, styles),
@@ -97,12 +98,17 @@ def _results(study: Study, inputs: Inputs, styles: Mapping[str, ArmStyle]) -> di
 
 
 def _data_section(inputs: Inputs) -> dict[str, Any]:
-    images = {side: counts["images"] for side, counts in inputs.data["split"]["sides"].items()}
+    data = inputs.data
     return {
-        "prevalence_figure": _drawn(data_figures.prevalence(inputs.data["positives"], images)),
+        "prevalence_figure": _drawn(data_figures.prevalence(data)),
+        "prevalence_table": data_tables.prevalence_table(data),
+        "people_table": data_tables.people_table(data),
+        "marks": data_tables.marks(data),
         "pictures": [(_picture(file), caption) for file, caption in inputs.pictures],
-        "split_table": tables.split_table(inputs.data),
-        "left_out_table": tables.left_out_table(inputs.data),
+        "split_table": data_tables.split_table(data),
+        "left_out_table": data_tables.left_out_table(data),
+        "quarantine_table": data_tables.quarantine_table(data),
+        "shared_table": data_tables.shared_table(data),
     }
 
 

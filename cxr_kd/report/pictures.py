@@ -1,13 +1,17 @@
 """What notebooks keep for the report: pictures of the data, and figures as files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from cxr_kd.data.decode import decode
 from cxr_kd.data.prepare import Prepared
+from cxr_kd.data.table import CxrTable, DataError
 from cxr_kd.explanation.examples import Example, choose, truth
 from cxr_kd.files import written_whole
 from cxr_kd.report.data_figures import Picture
@@ -40,10 +44,38 @@ def contact_pictures(data: Prepared) -> list[Picture]:
     return pictures
 
 
+def sample(table: CxrTable, count: int = 20, *, seed: int = 0, size: int = 224) -> list[Picture]:
+    """Some radiographs of a data set, drawn at random, under their findings, with their boxes and masks.
+
+    Decoded here, for a look before anything is prepared; files that can't be read are passed over. DataError where
+    none can be read.
+    """
+    order = np.random.default_rng(seed).permutation(len(table))
+    pictures: list[Picture] = []
+    for row in table.frame.iloc[order].to_dict("records"):
+        if len(pictures) == count:
+            break
+        with suppress(DataError):
+            pictures.append(_picture_of(table, row, decode(table.root / row["path"], size)))
+    if not pictures:
+        raise DataError(f"{table.root}: none of the {len(table):,} image files can be read")
+    return pictures
+
+
+def _picture_of(table: CxrTable, row: Mapping[Any, Any], image: np.ndarray) -> Picture:
+    found = [finding for finding in table.findings if row[finding] == 1]
+    boxes = table.boxes[table.boxes["image_id"] == row["image_id"]]
+    places = {box.finding: (box.x, box.y, box.width, box.height) for box in boxes.itertuples()}
+    masks = table.masks(row["image_id"]) if table.masks else {}
+    healthy = "No finding" if all(row[finding] == 0 for finding in table.findings) else "None known"
+    more = f" + {len(found) - 1}" if len(found) > 1 else ""
+    return Picture(image, finding_name(found[0]) + more if found else healthy, places, masks)
+
+
 def caption(data: Prepared, examples: Sequence[Example]) -> str:
     """What a figure of maps shows, in a sentence for the report."""
     rows, columns = next(iter(examples[0].maps.values())).shape
-    kind = {"phantom": "phantoms", "mini": "radiographs", "full": "radiographs"}[data.table.kind]
+    kind = "phantoms" if data.table.kind == "phantom" else "radiographs"
     marked = sum(example.truth is not None for example in examples)
     return (
         f"{len(examples)} test {kind}, drawn at random among those with the finding; {marked} of them with its place "

@@ -16,6 +16,8 @@ from cxr_kd.report.tables import DASH, Cell, Table, estimate, records
 
 Styles = Mapping[str, ArmStyle]
 SPLITS = {"official": "Official split", "random-70-10-20": "Random 70/10/20"}  # this study's names of published splits
+HEADS = {"not stated": "Split not stated", "random 70/10/20": "Random 70/10/20", "official": "Official split"}
+IMITATED = {"phantom": "chestxray14"}  # whose findings and rates the phantoms have
 
 
 @cache
@@ -24,18 +26,49 @@ def published() -> dict[str, Any]:
     return yaml.safe_load(files("cxr_kd.report").joinpath("published.yaml").read_text(encoding="utf-8"))
 
 
+def benchmark(data: Mapping[str, Any]) -> str:
+    """The data set whose published figures may stand beside this study's: its own, and for phantoms the real one."""
+    return IMITATED.get(data["dataset"], data["dataset"])
+
+
+def published_tables(evaluations: pd.DataFrame, data: Mapping[str, Any], styles: Styles) -> list[Table]:
+    """What is published on the study's data set beside its own figures; no table of figures on another data set."""
+    tables = []
+    if benchmark(data) in published()["mean_auroc"]:
+        tables.append(mean_table(evaluations, data, styles))
+    if benchmark(data) in published()["paper"]["finding_auroc"]:
+        tables.append(paper_finding_table(evaluations, data, styles))
+    return tables
+
+
+def published_notes(data: Mapping[str, Any]) -> list[str]:
+    """What must be known of the published figures on the study's data set before they are compared."""
+    name, paper = benchmark(data), published()["paper"]
+    if name not in published()["mean_auroc"]:
+        return ["It has no figures on this data set, so none stand here."]
+    return [note for note in (paper["split_note"], paper["level_note"].get(name)) if note]
+
+
+def traps(data: Mapping[str, Any]) -> list[str]:
+    """What misleads those who compare figures on the study's data set."""
+    found: list[str] = published()["traps"].get(benchmark(data), [])
+    return found
+
+
 def own_column(data: Mapping[str, Any]) -> str:
     """The column that this study's figures stand in: a published split's only on the full data set itself."""
-    if data["dataset"] == "chestxray14" and data["kind"] == "full":
+    if data["dataset"] == "chestxray14" and data["kind"] == "full" and data["split"]["name"] in SPLITS:
         return SPLITS[data["split"]["name"]]
-    what = {"phantom": "phantoms", "mini": "a miniature", "full": data["dataset"]}[data["kind"]]
+    name = data["source"].get("name", data["dataset"])
+    what = {"phantom": "phantoms", "mini": "a miniature", "full": name, "own": "own data"}[data["kind"]]
     return f"This study: {what}"
 
 
 def mean_table(evaluations: pd.DataFrame, data: Mapping[str, Any], styles: Styles) -> Table:
     """Mean AUROC of this study's arms and of published networks; one column a split, and ours where it belongs."""
-    columns = {"not stated": "Split not stated", "random 70/10/20": "Random 70/10/20", "official": "Official split"}
-    own, heads = own_column(data), list(columns.values())
+    entries = published()["mean_auroc"][benchmark(data)]
+    used = {entry["split"] for entry in entries}
+    own, heads = own_column(data), [head for split, head in HEADS.items() if split in used]
     heads = heads if own in heads else [own, *heads]
     means = records(evaluations[evaluations["finding"] == MEAN], "arm")
 
@@ -47,8 +80,8 @@ def mean_table(evaluations: pd.DataFrame, data: Mapping[str, Any], styles: Style
         row = means[arm]
         value = estimate(row["auroc"], row["auroc_low"], row["auroc_high"])
         rows.append(line(Cell(style.label, style=style), "this study", own, value))
-    for entry in published()["mean_auroc"]:
-        rows.append(line(Cell(entry["what"]), entry["source"], columns[entry["split"]], Cell(_printed(entry["auroc"]))))
+    for entry in entries:
+        rows.append(line(Cell(entry["what"]), entry["source"], HEADS[entry["split"]], Cell(_printed(entry["auroc"]))))
     note = "Published figures come without an interval. Compare within a column only: splits differ in difficulty."
     return Table("Mean AUROC, published figures by split", ("Network", *heads, "Source"), rows, note,
                  frozenset({0, len(heads) + 1}))  # fmt: skip
@@ -66,7 +99,7 @@ def paper_finding_table(evaluations: pd.DataFrame, data: Mapping[str, Any], styl
 
     lines = [
         [finding_name(finding), f"{value:.3f}", *(own(arm, finding) for arm in distilled)]
-        for finding, value in paper["finding_auroc"].items()
+        for finding, value in paper["finding_auroc"][benchmark(data)].items()
     ]
     columns = [f"{own_column(data)}: {style.label}" for style in distilled.values()]
     heads = ("Finding", f"The paper: {paper['student']} (split {paper['split']})", *columns)

@@ -15,6 +15,9 @@ from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.report.style import METRIC_NAMES, ArmStyle, finding_name
 
 Styles = Mapping[str, ArmStyle]
+# A notebook sets every cell to the right; only numbers belong there.
+_LEFT, _RIGHT = (f"{{text-align: {side} !important}}" for side in ("left", "right"))
+_NOTEBOOK_STYLE = f"<style>.cxr-kd :is(th, td) {_LEFT} .cxr-kd .number {_RIGHT}</style>"
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
@@ -50,6 +53,7 @@ class Table:
     rows: Sequence[Sequence[Any]]  # of Cell or text
     note: str = ""
     text_columns: frozenset[int] = frozenset({0})  # the others are numbers, set to the right
+    wrapped_columns: frozenset[int] = frozenset()  # long texts, which may run over several lines
 
     def html(self) -> str:
         """The table as HTML; the page gives it its frame, badge and scrolling box."""
@@ -59,17 +63,21 @@ class Table:
 
     def _row(self, row: Sequence[Any]) -> str:
         cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
-        named = f'<th scope="row">{cells[0].html()}</th>'
+        wrapped = ' class="wrapped"' if 0 in self.wrapped_columns else ""
+        named = f'<th scope="row"{wrapped}>{cells[0].html()}</th>'
         return named + "".join(f"<td{self._side(i, cell)}>{cell.html()}</td>" for i, cell in enumerate(cells[1:], 1))
 
     def _side(self, column: int, cell: Cell | None = None) -> str:
         if cell and cell.span > 1:
             return f' colspan="{cell.span}"'
+        if column in self.wrapped_columns:
+            return ' class="wrapped"'
         return "" if column in self.text_columns else ' class="number"'
 
     def _repr_html_(self) -> str:
         note = f"<p><small>{escape(self.note)}</small></p>" if self.note else ""
-        return f"<p><strong>{escape(self.caption)}</strong></p>{self.html()}{note}"
+        caption = f"<p><strong>{escape(self.caption)}</strong></p>"
+        return f'{_NOTEBOOK_STYLE}<div class="cxr-kd">{caption}{self.html()}{note}</div>'
 
 
 def estimate(value: float, low: float, high: float, *, signed: bool = False) -> Cell:
@@ -137,20 +145,6 @@ def difference_table(comparisons: pd.DataFrame, styles: Styles, metric: str = "a
     ]
     caption = f"{METRIC_NAMES[metric]}, distilled minus alone, paired over the same patients"
     return Table(caption, ("Finding", *(styles[arm].label for arm in by_arm)), rows)
-
-
-def split_table(data: Mapping[str, Any]) -> Table:
-    """Images and patients on each side of the split, from `data.json`."""
-    sides = data["split"]["sides"]
-    rows = [[Cell(side), f"{n['images']:,}", f"{n['patients']:,}"] for side, n in sides.items()]
-    total = [Cell("all", strong=True), f"{data['images']:,}", f"{data['patients']:,}"]
-    return Table("The split", ("Side", "Images", "Patients"), [*rows, total])
-
-
-def left_out_table(data: Mapping[str, Any]) -> Table:
-    """What was left out of the data set and why, unreadable files among it, from `data.json`."""
-    reasons = {**data["left_out"], "file that can't be read (quarantined)": data["quarantined"]}
-    return Table("Left out", ("Reason", "Rows"), [[reason, f"{count:,}"] for reason, count in reasons.items()])
 
 
 def cost_table(cost: pd.DataFrame, styles: Styles) -> Table:

@@ -41,6 +41,7 @@ def card_of(
         "kind": data.table.kind,
         "split": data.split.name,
         "split_sha256": data.split.sha256,
+        "split_sides": data.split.counts(data.table),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": len(history),
         "seconds": sum(row["seconds"] for row in history),

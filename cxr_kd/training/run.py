@@ -1,7 +1,7 @@
 """One run of a study: trained once, kept in its folder with its card, never trained twice for the same settings."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from cxr_kd.data.loader import Batches
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import Side
+from cxr_kd.data.trained_on import TrainedOn
 from cxr_kd.distill.objective import Objective
 from cxr_kd.distill.teacher import Answers, ask
 from cxr_kd.evaluation.metrics import auroc
@@ -22,7 +23,7 @@ from cxr_kd.settings import digest
 from cxr_kd.study import Run, Study
 from cxr_kd.training import checkpoint
 from cxr_kd.training.card import card_of
-from cxr_kd.training.fit import TrainingError, fit
+from cxr_kd.training.fit import fit
 
 INFERENCE_BATCH = 64
 ScoredSide = Literal["validation", "test"]
@@ -60,14 +61,20 @@ def is_done(folder: Path, identity: str) -> bool:
 
 
 def load(study: Study, run: Run, data: Prepared) -> CxrClassifier:
-    """The network of a finished run, in eval mode. TrainingError where it learned from another split than `data`'s.
+    """The network of a finished run, in eval mode, to be scored on `data`'s validation or test side.
 
-    On another split its training images may be test images: what it says of them would look like a result.
+    DataError where it, or its teacher, was trained on images of these: what it says of them would look like a result.
     """
     path = study.folder(run) / "model.safetensors"
-    if weights.read_metadata(path)["split_sha256"] != data.split.sha256:
-        raise TrainingError(f"{path} was trained on another split than the study's now: train the run again")
+    trained_on = read_trained_on(path)
+    for side in SCORED_SIDES:
+        trained_on.check_unseen(str(path), data.table, getattr(data.split, side), side)
     return weights.load(path)
+
+
+def read_trained_on(path: Path) -> TrainedOn:
+    """The images that the network in a weights file was trained on, its teacher's included; DataError."""
+    return TrainedOn.from_card(weights.read_metadata(path).get("trained_on"), str(path))
 
 
 def predict(model: CxrClassifier, data: Prepared, side: Side, device: str = "cpu") -> np.ndarray:
@@ -147,6 +154,7 @@ def _predictions(study: Study, run: Run, data: Prepared, side: ScoredSide, logit
         network=run.network,
         split=data.split.name,
         split_sha256=data.split.sha256,
+        split_sides=data.split.counts(data.table),
         side=side,
         findings=table.findings,
     )
@@ -162,15 +170,19 @@ def _mean_auroc(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def _told(study: Study, run: Run, data: Prepared) -> dict[str, str]:
+def _told(study: Study, run: Run, data: Prepared) -> dict[str, Any]:
     """What travels in the weights file."""
+    teacher = study.folder(study.teacher_run(run.teacher, run.seed)) / "model.safetensors" if run.teacher else None
+    taught = read_trained_on(teacher) if teacher else None
     return {
         "study": study.name,
         "run": run.name,
         "split": data.split.name,
         "split_sha256": data.split.sha256,
+        "split_sides": data.split.counts(data.table),
         "dataset": data.table.dataset,
         "kind": data.table.kind,
+        "trained_on": TrainedOn.of(data.table, data.split.train, taught).to_card(),
     }
 
 

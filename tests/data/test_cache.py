@@ -1,4 +1,6 @@
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,13 +16,14 @@ import pytest
 from PIL import Image
 
 from cxr_kd.data import blocks, read
-from cxr_kd.data.blocks import Block
-from cxr_kd.data.cache import BLOCK, build_cache, open_cache
+from cxr_kd.data.cache import BLOCK, Cache, build_cache, open_cache
 from cxr_kd.data.decode import decode
 from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.settings import DataSettings
 
 # A data set of many slow images without the disk space: one 1,000 px file under many names.
-SLOW_IMAGES = 5 * BLOCK
+SLOW_IMAGES = 6 * BLOCK
+# As a user may write it: without `if __name__ == "__main__"`.
 BUILD = """
 import sys
 from pathlib import Path
@@ -29,13 +32,12 @@ from test_cache import slow_table
 from cxr_kd.data import blocks
 from cxr_kd.data.cache import build_cache
 blocks.PROCESS_START_SECONDS = 0.0
-if __name__ == "__main__":
-    build_cache(slow_table(Path(sys.argv[1])), Path(sys.argv[2]), 8, workers=int(sys.argv[3]), progress=False)
+build_cache(slow_table(Path(sys.argv[1])), Path(sys.argv[2]), 8, workers=int(sys.argv[3]))
 """
 
 
 def slow_table(root: Path) -> CxrTable:
-    names = [f"{number:04d}.png" for number in range(SLOW_IMAGES)]
+    names = sorted(path.name for path in root.iterdir())
     frame = pd.DataFrame({"image_id": names, "path": names, "patient_id": names, "view": "PA", "sex": "M"})
     return CxrTable("slow", "mini", root, frame.assign(age=np.nan, Mass=0.0), ("Mass",))
 
@@ -50,11 +52,51 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> CxrTable:
     return slow_table(root)
 
 
-def start_building(table: CxrTable, folder: Path, workers: int) -> subprocess.Popen[bytes]:
+@pytest.fixture
+def endless(slow: CxrTable, tmp_path: Path) -> CxrTable:
+    """So many images that no build gets through them before it is stopped."""
+    (root := tmp_path / "endless").mkdir()
+    for number in range(100 * BLOCK):
+        os.link(slow.root / "0000.png", root / f"{number:04d}.png")
+    return slow_table(root)
+
+
+def start_building(table: CxrTable, folder: Path, workers: int) -> subprocess.Popen[str]:
     script = folder.parent / "build.py"
     script.write_text(BUILD)
     command = [sys.executable, script, table.root, folder, str(workers), Path(__file__).parent]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    repository = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    return subprocess.Popen(command, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def last_words(builder: subprocess.Popen[str]) -> str:
+    """The last line of what a build that failed has said."""
+    said = builder.communicate(timeout=60)[1]
+    assert builder.returncode == 1, said
+    return said.splitlines()[-1]
+
+
+def finished_blocks(folder: Path) -> list[int]:
+    """The first image of each block that is done."""
+    return sorted(int(path.stem) for path in folder.glob("blocks/0*.json"))
+
+
+def processes_of(builder: subprocess.Popen[str]) -> list[int]:
+    """The decoding processes, once both are there."""
+    children = Path(f"/proc/{builder.pid}/task/{builder.pid}/children")
+    if not children.exists():
+        builder.kill()
+        pytest.skip("no /proc here to look processes up in")
+    found: list[int] = []
+
+    def at_work() -> bool:
+        commands = {int(child): Path(f"/proc/{child}/cmdline") for child in children.read_text().split()}
+        found[:] = [child for child, command in commands.items() if "spawn_main" in command.read_text()]
+        return len(found) == 2
+
+    wait_for(at_work)
+    return found
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -64,7 +106,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def is_alive(process: str) -> bool:
+def is_alive(process: int) -> bool:
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -76,13 +118,18 @@ def expected(table: CxrTable, size: int) -> np.ndarray:
     return np.stack([decode(table.root / path, size) for path in table.frame["path"]])
 
 
+def assert_whole(cache: Cache, slow_root: Path) -> None:
+    assert cache.quarantine.empty
+    assert (cache.images == decode(slow_root / "0000.png", 8)).all()
+
+
 def test_every_image_is_there_as_decoded(noise_table: Callable[..., CxrTable], tmp_path: Path):
     table = noise_table(BLOCK + 3)
     cache = build_cache(table, tmp_path / "cache", 8, progress=False)
     np.testing.assert_array_equal(cache.images, expected(table, 8))
-    assert cache.rows(["00130.png", "00002.png"]).tolist() == [130, 2]
+    assert cache.rows(["00034.png", "00002.png"]).tolist() == [34, 2]
     assert {key: cache.manifest[key] for key in ("dataset", "kind", "size", "source_count", "quarantined")} == {
-        "dataset": "noise", "kind": "mini", "size": 8, "source_count": 131, "quarantined": 0,
+        "dataset": "noise", "kind": "mini", "size": 8, "source_count": 35, "quarantined": 0,
     }  # fmt: skip
     assert cache.manifest["table_sha256"] == table.files_sha256
     left = {path.name for path in (tmp_path / "cache").iterdir()} - {".lock"}
@@ -122,21 +169,89 @@ def test_an_image_that_cannot_be_read_is_quarantined_with_its_reason(
 def test_the_cache_of_anything_else_is_not_taken(noise_table: Callable[..., CxrTable], tmp_path: Path):
     table = noise_table(5)
     build_cache(table, tmp_path / "cache", 8, progress=False)
-    for other, size, keep_aspect, what in (
-        (table, 16, False, "size 8, not 16"),
-        (table, 8, True, "keep_aspect False, not True"),
-        (table.select(table.frame["image_id"][:4]), 8, False, "source_count 5, not 4"),
-        (replace(table, source={"fingerprint": "other settings"}), 8, False, "table_sha256"),
+    for other, size, rules, what in (
+        (table, 16, {}, "size 8, not 16"),
+        (table, 8, {"keep_aspect": True}, "keep_aspect False, not True"),
+        (table, 8, {"intensity": "per-image"}, "intensity 'fixed', not 'per-image'"),
+        (table.select(table.frame["image_id"][:4]), 8, {}, "source_count 5, not 4"),
+        (replace(table, source={"fingerprint": "other settings"}), 8, {}, "table_sha256"),
     ):
         with pytest.raises(DataError, match=what):
-            build_cache(other, tmp_path / "cache", size, keep_aspect=keep_aspect, progress=False)
+            build_cache(other, tmp_path / "cache", size, progress=False, **rules)
     with pytest.raises(DataError, match="holds no complete cache"):
         open_cache(tmp_path)
 
 
+def test_the_rules_of_the_study_reach_the_decoding(tmp_path: Path):
+    wide_16_bit = np.tile(np.linspace(0, 2000, 32, dtype=np.uint16), (16, 1))
+    Image.fromarray(wide_16_bit).save(tmp_path / "0000.png")
+    table = slow_table(tmp_path).select(["0000.png"])
+    stretched = build_cache(table, tmp_path / "stretched", 16, intensity="per-image", progress=False)
+    assert stretched.images.max() > 200
+    assert stretched.manifest["intensity"] == "per-image"
+    padded = build_cache(table, tmp_path / "padded", 16, keep_aspect=True, progress=False)
+    assert 0 < padded.images.max() < 10
+    assert not padded.images[0, [0, -1]].any()
+
+
+def test_pixels_are_the_rows_asked_for(noise_table: Callable[..., CxrTable], tmp_path: Path):
+    cache = build_cache(noise_table(20), tmp_path / "cache", 8, progress=False)
+    rows = np.array([19, 0, 7, 7])
+    np.testing.assert_array_equal(cache.pixels(rows), cache.images[rows])
+    assert cache.pixels(rows[:0]).shape == (0, 8, 8)
+    os.truncate(tmp_path / "cache" / "images.npy", cache.images.offset + 10 * 64)
+    with pytest.raises(DataError, match=r"images\.npy ends before image 19"):
+        cache.pixels(rows)
+
+
+def test_memory_does_not_grow_with_the_cache(slow: CxrTable, tmp_path: Path):
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc here to look memory up in")
+
+    def grown_mib() -> float:
+        return (resident_bytes() - before) / 2**20
+
+    build_cache(slow.select(["0000.png"]), tmp_path / "one", 500, progress=False)  # what libraries allocate once
+    before = resident_bytes()
+    cache = build_cache(slow, tmp_path / "cache", 500, progress=False)  # 46 MiB
+    assert grown_mib() < 15
+    for first in range(0, SLOW_IMAGES, BLOCK):
+        cache.pixels(np.arange(first, first + BLOCK))
+    assert grown_mib() < 15
+    cache.images.sum()  # what it would be if all of it were touched: the measure sees that
+    assert grown_mib() > 40
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 def test_no_room_on_the_disk_is_said_before_anything_is_decoded(noise_table: Callable[..., CxrTable], tmp_path: Path):
-    with pytest.raises(DataError, match=r"the cache needs .* GB, .* GB are free"):
+    with pytest.raises(DataError, match=r"the cache needs .* GB more, .* GB are free"):
         build_cache(noise_table(100), tmp_path / "cache", 2_000_000, progress=False)
+    assert {path.name for path in (tmp_path / "cache").iterdir()} <= {".lock"}
+
+
+def test_room_is_needed_only_for_what_is_not_there_yet(
+    noise_table: Callable[..., CxrTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    table, folder = noise_table(3 * BLOCK), tmp_path / "cache"
+
+    def stop(bar: object, images: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cxr_kd.data.cache.tqdm.update", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build_cache(table, folder, 8, progress=False)
+    assert finished_blocks(folder) == [0]
+    room = type(shutil.disk_usage(folder))
+    for free in (2 * BLOCK * 64 - 1, 2 * BLOCK * 64):  # a disk of a given size can't be had here
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: room(10**9, 10**9 - free, free))
+        if free < 2 * BLOCK * 64:
+            with pytest.raises(DataError, match="make room first"):
+                build_cache(table, folder, 8, progress=False)
+    np.testing.assert_array_equal(build_cache(table, folder, 8, progress=False).images, expected(table, 8))
 
 
 def test_processes_give_the_same_cache(
@@ -150,19 +265,21 @@ def test_processes_give_the_same_cache(
     assert cache.quarantine["reason"].tolist() == ["the file is empty (0 bytes)"]
 
 
-def test_a_disk_that_fills_up_stops_it_and_it_goes_on_later(
-    noise_table: Callable[..., CxrTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def full(block: Block, images: np.ndarray) -> None:
-        raise OSError(28, "No space left on device")
-
-    table = noise_table(5)
-    with monkeypatch.context() as patched:
-        patched.setattr(Block, "_write", full)
-        with pytest.raises(DataError, match=r"No space left on device.*it goes on"):
-            build_cache(table, tmp_path / "cache", 8, progress=False)
-    cache = build_cache(table, tmp_path / "cache", 8, progress=False)
-    np.testing.assert_array_equal(cache.images, expected(table, 8))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_fills_up_stops_it_and_it_goes_on_later(slow: CxrTable, tmp_path: Path, workers: int):
+    folder = tmp_path / "cache"
+    builder = start_building(slow, folder, workers)
+    wait_for(lambda: finished_blocks(folder))
+    # as on a full disk, what lies behind the first two blocks can't be written from now on (EFBIG, not ENOSPC)
+    most = 2 * BLOCK * 8**2
+    for process in [builder.pid] if workers == 1 else processes_of(builder):
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (most, most))
+    assert re.fullmatch(r".*DataError: can't write to .*cache \(.*File too large.*it goes on", last_words(builder))
+    assert not (folder / "manifest.json").exists()
+    assert not list(folder.glob("blocks/.*"))  # nothing half-written
+    done = finished_blocks(folder)
+    assert 0 < len(done) < SLOW_IMAGES / BLOCK
+    assert_whole(build_cache(slow, folder, 8, progress=False), slow.root)
 
 
 def test_a_killed_build_goes_on_and_decodes_nothing_twice(slow: CxrTable, tmp_path: Path):
@@ -170,46 +287,86 @@ def test_a_killed_build_goes_on_and_decodes_nothing_twice(slow: CxrTable, tmp_pa
     shutil.copytree(slow.root, root, copy_function=os.link)
     table = slow_table(root)
     builder = start_building(table, folder, workers=1)
-    wait_for(lambda: list(folder.glob("blocks/0*.json")))
+    wait_for(lambda: finished_blocks(folder))
     builder.kill()
-    builder.wait()
-    done = [int(path.stem) for path in folder.glob("blocks/0*.json")]
+    builder.communicate()
+    done = finished_blocks(folder)
     assert 0 < len(done) < SLOW_IMAGES / BLOCK
     for first in done:  # what is done needs no source any more
         for path in table.frame["path"][first : first + BLOCK]:
             (root / path).unlink()  # a link
             (root / path).write_bytes(bytes((slow.root / path).stat().st_size))
-    cache = build_cache(table, folder, 8, progress=False)
-    assert cache.quarantine.empty
-    assert (cache.images == decode(slow.root / "0000.png", 8)).all()
+    assert_whole(build_cache(table, folder, 8, progress=False), slow.root)
 
 
-def test_a_killed_builder_leaves_no_process_behind(slow: CxrTable, tmp_path: Path):
-    builder = start_building(slow, tmp_path / "cache", workers=2)
-    children = Path(f"/proc/{builder.pid}/task/{builder.pid}/children")
-    if not children.exists():
-        builder.kill()
-        pytest.skip("no /proc here to look processes up in")
-    workers: list[str] = []
+def test_a_block_that_a_power_cut_spoiled_is_decoded_again(slow: CxrTable, tmp_path: Path):
+    folder = tmp_path / "cache"
+    builder = start_building(slow, folder, workers=1)
+    wait_for(lambda: len(finished_blocks(folder)) >= 2)
+    builder.kill()
+    builder.communicate()
+    with (folder / "images.npy").open("r+b") as file:
+        file.seek(np.load(folder / "images.npy", mmap_mode="r").offset)
+        file.write(bytes(100))
+    (folder / "blocks" / f"{BLOCK:09d}.json").write_text("")
+    assert_whole(build_cache(slow, folder, 8, progress=False), slow.root)
 
-    def at_work() -> bool:
-        workers[:] = children.read_text().split()
-        return len(workers) >= 3  # two, and the resource tracker of multiprocessing
 
-    wait_for(at_work)
+def test_a_killed_builder_leaves_no_process_behind(endless: CxrTable, tmp_path: Path):
+    builder = start_building(endless, tmp_path / "cache", workers=2)
+    workers = processes_of(builder)
     os.kill(builder.pid, signal.SIGKILL)
     builder.wait()
     wait_for(lambda: not any(is_alive(worker) for worker in workers))
 
 
+def test_a_process_that_dies_stops_it_and_it_goes_on_later(slow: CxrTable, tmp_path: Path):
+    folder = tmp_path / "cache"
+    builder = start_building(slow, folder, workers=2)
+    os.kill(processes_of(builder)[0], signal.SIGKILL)
+    assert re.fullmatch(r".*DataError: a process died \(killed, .*it goes on", last_words(builder))
+    assert not (folder / "manifest.json").exists()
+    assert_whole(build_cache(slow, folder, 8, progress=False), slow.root)
+
+
+def test_ctrl_c_ends_the_processes_without_noise(endless: CxrTable, tmp_path: Path):
+    builder = start_building(endless, tmp_path / "cache", workers=2)
+    workers = processes_of(builder)
+    wait_for(lambda: all(ignores_ctrl_c(worker) for worker in workers))  # both are at work
+    for process in (*workers, builder.pid):
+        os.kill(process, signal.SIGINT)
+    said = builder.communicate(timeout=60)[1]
+    assert said.count("Traceback") == 1
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert not any(is_alive(worker) for worker in workers)
+
+
+def ignores_ctrl_c(process: int) -> bool:
+    ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
+    return ignored is not None and bool(int(ignored[1], 16) & 1 << (signal.SIGINT - 1))
+
+
+def test_progress_says_images_a_second_and_the_time_left(slow: CxrTable, tmp_path: Path):
+    builder = start_building(slow, tmp_path / "cache", workers=2)  # a script without a main guard
+    said = builder.communicate(timeout=60)[1]
+    assert builder.returncode == 0, said
+    *_, under_way, last = said.splitlines()
+    assert re.search(r"decoding slow at 8 px: +\d+%.* \d+/192 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+ images/s", under_way)
+    assert re.search(r"100%.* 192/192 \[.* images/s", last)
+    assert "waiting" not in said
+
+
 def test_two_builders_at_once_make_one_cache(slow: CxrTable, tmp_path: Path):
     builders = [start_building(slow, tmp_path / "cache", workers=1) for _ in range(2)]
-    assert [builder.wait(timeout=120) for builder in builders] == [0, 0]
-    assert (open_cache(tmp_path / "cache").images == decode(slow.root / "0000.png", 8)).all()
+    said = [builder.communicate(timeout=120)[1] for builder in builders]
+    assert [builder.returncode for builder in builders] == [0, 0]
+    assert sum("another process is building" in words for words in said) <= 1
+    assert sum("192/192" in words for words in said) == 1  # one built, the other took what it built
+    assert_whole(open_cache(tmp_path / "cache"), slow.root)
 
 
 def test_real_radiographs(test_data: Path, tmp_path: Path):
-    table = read("chestxray14", test_data / "chestxray14-mini")
+    table = read(DataSettings(dataset="chestxray14"), test_data / "chestxray14-mini")
     cache = build_cache(table, tmp_path / "cache", 64, progress=False)
     assert cache.images.shape == (1000, 64, 64)
     assert cache.quarantine.empty

@@ -12,6 +12,9 @@ from cxr_kd.data import chestxray14, read
 from cxr_kd.data.chestxray14 import FINDINGS, IMAGES, PATIENTS, POSITIVES, read_labels
 from cxr_kd.data.splits import make_split
 from cxr_kd.data.table import DataError
+from cxr_kd.settings import DataSettings
+
+CHESTXRAY14 = DataSettings(dataset="chestxray14")
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -35,7 +38,7 @@ def write(root: Path, rows: Sequence[str] = ROWS, folder: str = "images", names:
 
 
 def test_labels_by_whole_name_and_no_finding_is_all_zeros(tmp_path: Path):
-    table = read("chestxray14", write(tmp_path))
+    table = read(CHESTXRAY14, write(tmp_path))
     positives = [[name for name in FINDINGS if row[name] == 1] for _, row in table.frame.iterrows()]
     assert positives == [["Cardiomegaly", "Emphysema"], [], ["Pleural_Thickening"]]
     assert not np.isnan(table.labels()).any()
@@ -49,7 +52,7 @@ def test_numbered_folders_and_a_flat_one_are_alike(tmp_path: Path):
     write(tmp_path / "flat")
     write(tmp_path / "numbered", folder="images_001/images", names=NAMES[:2])
     write(tmp_path / "numbered", folder="images_012/images", names=NAMES[2:])
-    flat, numbered = (read("chestxray14", tmp_path / name) for name in ("flat", "numbered"))
+    flat, numbered = (read(CHESTXRAY14, tmp_path / name) for name in ("flat", "numbered"))
     assert numbered.frame["path"].iloc[2] == "images_012/images/00000002_000.png"
     assert numbered.frame.drop(columns="path").equals(flat.frame.drop(columns="path"))
 
@@ -60,7 +63,7 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path: Path):
         "Image Index,Finding Label,Bbox [x,y,w,h],,,\n00000002_000.png,Infiltrate,512,256,128,64,,,\n"
         "00000001_000.png,Mass,1,1,1,1,,,\n"
     )
-    table = read("chestxray14", tmp_path)
+    table = read(CHESTXRAY14, tmp_path)
     assert table.frame["image_id"].tolist() == list(NAMES[1:])
     assert table.left_out == {
         "rows whose image file is not there": 1,
@@ -76,51 +79,51 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path: Path):
     [("57", 57), ("058Y", 58), ("006M", 0.5), ("000D", 0), ("412", np.nan), ("", np.nan), ("-3", np.nan)],
 )
 def test_ages_in_years(tmp_path: Path, written: str, years: float):
-    table = read("chestxray14", write(tmp_path, [ROWS[0].replace(",57,", f",{written},")]))
+    table = read(CHESTXRAY14, write(tmp_path, [ROWS[0].replace(",57,", f",{written},")]))
     assert table.frame["age"].iloc[0] == pytest.approx(years, nan_ok=True)
 
 
 def test_the_first_edition_s_table_and_a_byte_order_mark_are_read(tmp_path: Path):
     (write(tmp_path) / "Data_Entry_2017_v2020.csv").unlink()
     (tmp_path / "Data_Entry_2017.csv").write_text(f"{HEADER},\n{ROWS[0]},\n", encoding="utf-8-sig")
-    assert read("chestxray14", tmp_path).frame["image_id"].tolist() == [NAMES[0]]
+    assert read(CHESTXRAY14, tmp_path).frame["image_id"].tolist() == [NAMES[0]]
 
 
 @pytest.mark.parametrize("labels", ["Pleural", "cardiomegaly", "", "Mass|", "No Finding|Mass", "Mass;Nodule"])
 def test_a_finding_that_is_none_is_named_with_file_line_and_column(tmp_path: Path, labels: str):
     write(tmp_path, [ROWS[0], ROWS[1].replace("No Finding", labels)])
     with pytest.raises(DataError, match=r"Data_Entry_2017_v2020\.csv, line 3, column 'Finding Labels'.*Hernia"):
-        read("chestxray14", tmp_path)
+        read(CHESTXRAY14, tmp_path)
 
 
 def test_rows_twice_and_a_missing_column_are_refused(tmp_path: Path):
-    with pytest.raises(DataError, match="stands on more than one row"):
-        read("chestxray14", write(tmp_path, [*ROWS, ROWS[0]]))
+    with pytest.raises(DataError, match=r"line 5, column 'Image Index': '00000001_000\.png' stands on line 2 already"):
+        read(CHESTXRAY14, write(tmp_path, [*ROWS, ROWS[0]]))
     (tmp_path / "Data_Entry_2017_v2020.csv").write_text(HEADER.replace("Patient ID", "Patient"))
-    with pytest.raises(DataError, match=r"no column \['Patient ID'\]"):
-        read("chestxray14", tmp_path)
+    with pytest.raises(DataError, match=r"no column 'Patient ID'; the columns are Image Index, "):
+        read(CHESTXRAY14, tmp_path)
 
 
 def test_absent_data_says_what_to_put_where(tmp_path: Path):
     with pytest.raises(DataError, match=r"no image and no label table of ChestX-ray14\. Put there.*images_012"):
-        read("chestxray14", tmp_path / "nowhere")
+        read(CHESTXRAY14, tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no image of the label table of ChestX-ray14\. Put"):
-        read("chestxray14", write(tmp_path, names=()))
+        read(CHESTXRAY14, write(tmp_path, names=()))
     with pytest.raises(DataError, match=r"no image of the label table of ChestX-ray14\. Put"):
-        read("chestxray14", write(tmp_path, names=["00000009_000.png"]))
+        read(CHESTXRAY14, write(tmp_path, names=["00000009_000.png"]))
 
 
 def test_one_list_without_the_other_is_refused(tmp_path: Path):
     (write(tmp_path) / "test_list.txt").write_text(NAMES[0])
     with pytest.raises(DataError, match=r"test_list\.txt is there without the other"):
-        read("chestxray14", tmp_path)
+        read(CHESTXRAY14, tmp_path)
 
 
 @pytest.mark.parametrize("row", ["x.png,Mass,1,2,3", "x.png,Mass,1,2,3,four", "x.png,Masses,1,2,3,4"])
 def test_a_box_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, row: str):
     (write(tmp_path) / "BBox_List_2017.csv").write_text(f"Image Index,Finding Label,Bbox [x,y,w,h],,,\n{row}\n")
     with pytest.raises(DataError, match=r"BBox_List_2017\.csv(, line 2|: not readable as a table)"):
-        read("chestxray14", tmp_path)
+        read(CHESTXRAY14, tmp_path)
 
 
 @given(content=st.binary(max_size=300) | st.text(max_size=300).map(lambda text: f"{HEADER}\n{text}".encode()))
@@ -155,7 +158,7 @@ def test_the_boxes_of_the_whole_data_set(test_data: Path):
 
 
 def test_the_real_miniature(test_data: Path):
-    table = read("chestxray14", test_data / "chestxray14-mini")
+    table = read(CHESTXRAY14, test_data / "chestxray14-mini")
     labels = table.labels()
     assert (len(table), table.frame["patient_id"].nunique(), table.kind) == (1000, 264, "mini")
     assert (labels.sum(1) >= 2).sum() == 213
@@ -165,7 +168,7 @@ def test_the_real_miniature(test_data: Path):
 
 
 def test_the_real_boxes_are_fractions_of_the_published_frame(test_data: Path):
-    table = read("chestxray14", test_data / "chestxray14-boxed224")
+    table = read(CHESTXRAY14, test_data / "chestxray14-boxed224")
     assert (len(table), len(table.boxes)) == (39, 15)
     box = table.boxes.iloc[0]
     published = (test_data / "chestxray14-boxed224" / "BBox_List_2017.csv").read_text().splitlines()

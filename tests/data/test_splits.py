@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cxr_kd.data.chestxray14 import FINDINGS, read_labels
 from cxr_kd.data.splits import SIDES, Split, check_disjoint, make_split
 from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.settings import SplitLists
 
 PATIENTS = st.lists(st.integers(0, 40), min_size=60, max_size=120).filter(lambda numbers: len(set(numbers)) >= 20)
 
@@ -82,7 +83,7 @@ def test_an_image_on_no_published_list_or_on_both_is_named():
     table = a_table(list(range(30)))
     ids = table.frame["image_id"]
     lists = {"train_val": frozenset(ids[:20]), "test": frozenset(ids[19:29])}
-    with pytest.raises(DataError, match=r"1 images are on both published lists \(0019\), 1 on neither \(0029\)"):
+    with pytest.raises(DataError, match=r"1 images are on two published lists \(0019\), 1 on none \(0029\)"):
         make_split(replace(table, given_split=lists), "official")
 
 
@@ -147,3 +148,56 @@ def test_the_official_split_of_the_whole_data_set(test_data: Path):
     assert patients[list(split.test)].nunique() == 2_797
     assert patients[list(split.train)].nunique() == 28_008 - 2_801
     assert patients[list(split.validation)].nunique() == 2_801  # a tenth of the patients
+
+
+def write_lists(root: Path, **ids: str) -> SplitLists:
+    for side, names in ids.items():
+        (root / f"{side}.txt").write_text("".join(f"{name} 0 1 0\n" for name in names.split()))
+    return SplitLists(train="train.txt", validation="validation.txt", test="test.txt")
+
+
+def test_lists_of_a_user_s_own_are_taken_as_they_are(tmp_path: Path):
+    table = replace(a_table([0, 0, 1, 2, 3]), root=tmp_path)
+    split = make_split(table, "lists", lists=write_lists(tmp_path, train="0000 0001", validation="0002", test="0003"))
+    assert sides(split) == (("0000", "0001"), ("0002",), ("0003",))
+    assert split.side("0004") is None
+    assert split.counts(table)["train"] == {"images": 2, "patients": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ids", "told"),
+    [
+        ("own", {"train": "0000 9999", "validation": "0002", "test": "0003"},
+         r"train\.txt: 1 of its 2 images are not in own, e\.g\. '9999'"),
+        ("mini", {"train": "0000", "validation": "8888 9999", "test": "0003"}, r"validation\.txt: 2 of its 2 images"),
+        ("mini", {"train": "0000", "validation": "", "test": "0003"}, r"validation\.txt: 0 of its 0 images"),
+        ("own", {"train": "0000", "validation": "0002 0001", "test": "0003"}, r"1 patients have images on two.*: p0"),
+        ("own", {"train": "0000", "validation": "0000", "test": "0003"}, r"1 image ids stand in it twice"),
+    ],
+)  # fmt: skip
+def test_lists_that_cannot_be_meant_are_refused(tmp_path: Path, kind: str, ids: dict[str, str], told: str):
+    table = replace(a_table([0, 0, 1, 2]), root=tmp_path, kind=kind)
+    with pytest.raises(DataError, match=told):
+        make_split(table, "lists", lists=write_lists(tmp_path, **ids))
+
+
+def test_of_part_of_a_data_set_lists_may_name_more_than_is_there(tmp_path: Path):
+    table = replace(a_table([0, 1, 2]), root=tmp_path)
+    lists = write_lists(tmp_path, train="0000 9999", validation="0001", test="0002")
+    assert make_split(table, "lists", lists=lists).train == ("0000",)
+
+
+def test_a_published_validation_side_is_kept_as_it_is():
+    table = a_table([0, 0, 1, 2], train=frozenset({"0000", "0001"}), validation=frozenset({"0002"}),
+                    test=frozenset({"0003"}))  # fmt: skip
+    assert sides(make_split(table, "official", seed=4)) == (("0000", "0001"), ("0002",), ("0003",))
+    assert make_split(table, "medmnist-random-70-10-20").test == ("0003",)
+
+
+def test_an_unreadable_file_changes_no_other_image_s_side():
+    table = a_table([number // 2 for number in range(100)])
+    split = make_split(table, "random-70-10-20")
+    readable = [image_id for image_id in table.frame["image_id"] if image_id not in split.train[:3]]
+    assert sides(split.only(readable)) == (split.train[3:], split.validation, split.test)
+    with pytest.raises(DataError, match="the images that can be read leave none for the test side"):
+        split.only(split.train + split.validation)

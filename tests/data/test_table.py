@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_kd.data import read
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.table import CxrTable, DataError, in_archive
 
 
 def a_table(count: int = 6) -> CxrTable:
@@ -119,6 +119,42 @@ def test_the_hash_follows_ids_paths_order_and_fingerprint_only():
     assert len({table.files_sha256, *(other.files_sha256 for other in others)}) == 4
 
 
-def test_an_unknown_data_set_is_an_error_with_the_known_ones():
-    with pytest.raises(DataError, match=r"no reader for the dataset 'chexray'; there are: chestxray14, phantom"):
-        read("chexray", Path("here"))
+def test_only_the_findings_asked_for_in_their_order():
+    table = a_table()
+    assert table.with_findings(None) is table
+    edema = table.with_findings(["Edema"])
+    assert (edema.findings, len(edema.boxes), "Mass" in edema.frame) == (("Edema",), 0, False)
+    assert table.with_findings(["Edema", "Mass"]).labels()[1, 1] == 1
+    with pytest.raises(DataError, match=r"own has no finding 'mass'; it has: Mass, Edema"):
+        table.with_findings(["mass"])
+
+
+def test_an_image_in_an_archive(tmp_path: Path):
+    assert in_archive("x/chestmnist_64.npz#train_images/17") == ("x/chestmnist_64.npz", "train_images", 17)
+    assert [in_archive(path) for path in ("images/1.png", "a.npz", "a.npz#train", "a.png#train/1")] == [None] * 4
+    (tmp_path / "a.npz").write_bytes(b"one")
+    paths = [f"a.npz#images/{number}" for number in range(6)]
+    before = replace(changed(path=paths), root=tmp_path).files_sha256
+    (tmp_path / "a.npz").write_bytes(b"another")
+    assert replace(changed(path=paths), root=tmp_path).files_sha256 != before
+
+
+@pytest.mark.parametrize("linked", ["images/image3.png", "images"])
+def test_symbolic_links_may_not_leave_the_root(tmp_path: Path, linked: str):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "images", outside):
+        folder.mkdir(parents=True)
+    for path in a_table().frame["path"]:
+        (root / path).write_bytes(b"")
+    table = replace(a_table(), root=root)
+    (root / "images/image5.png").unlink()
+    os.symlink(root / "images/image4.png", root / "images/image5.png")
+    table.check_links()  # a link within the root does no harm
+    (root / linked).rename(outside / "moved")
+    os.symlink(outside / "moved", root / linked)
+    with pytest.raises(DataError, match=r"image[03]\.png \(row [03]\) is reached by a symbolic link out of"):
+        table.check_links()
+    os.symlink(root, tmp_path / "name")  # the root itself may be a link
+    (root / linked).unlink()
+    (outside / "moved").rename(root / linked)
+    replace(table, root=tmp_path / "name").check_links()

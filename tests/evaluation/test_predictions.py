@@ -17,6 +17,7 @@ METADATA = PredictionsMetadata(
     network="densenet121",
     split="official",
     split_sha256="ab" * 32,
+    split_sides={"test": {"images": 3, "patients": 2}},
     side="test",
     findings=("Mass", "Pleural_Thickening"),
 )

@@ -31,7 +31,7 @@ def predictions(
 
 def metadata(run: str, **other: object) -> PredictionsMetadata:
     known = {"study": "tiny", "dataset": "phantom", "kind": "phantom", "network": run.split("-")[0]}
-    split = {"split": "official", "split_sha256": "ab" * 32, "side": "test", "findings": FINDINGS}
+    split = {"split": "official", "split_sha256": "ab" * 32, "side": "test", "split_sides": {}, "findings": FINDINGS}
     return PredictionsMetadata.model_validate({**known, **split, "run": run, **other})
 
 

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FINDINGS, explained, labels, radiograph
+from made_up import FINDINGS, explained, labels, radiograph
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -101,10 +101,15 @@ def test_the_same_figure_is_the_same_file_whatever_the_settings(make_study) -> N
 
 
 def test_prevalence_counts_and_cooccurrence_are_right() -> None:
-    positives = {"train": {"Mass": 30, "Hernia": 2}, "test": {"Mass": 5, "Hernia": 0}}
-    figure = data_figures.prevalence(positives, {"train": 100, "test": 50})
+    data = {
+        "findings": ["Mass", "Hernia"],
+        "split": {"sides": {"train": {"images": 100}, "test": {"images": 50}}},
+        "positives": {"train": {"Mass": 30, "Hernia": 2}, "test": {"Mass": 5, "Hernia": 0}},
+        "prevalence": {"train": {"Mass": 0.3, "Hernia": 0.04}, "test": {"Mass": 0.1, "Hernia": None}},
+    }
+    figure = data_figures.prevalence(data)
     assert {"30", "2", "5", "0"} <= set(texts(figure))
-    assert sorted(round(bar.get_width()) for bar in figure.axes[0].patches) == [0, 2, 10, 30]
+    assert sorted(round(bar.get_width()) for bar in figure.axes[0].patches) == [0, 4, 10, 30]
     known = np.array([[1, 1, 0], [1, 0, np.nan], [0, 1, 1], [1, 1, 1]])
     (image,) = data_figures.cooccurrence(known, ["Mass", "Nodule", "Hernia"]).axes[0].images
     share = np.ma.filled(image.get_array().astype(float), np.nan)

@@ -66,6 +66,34 @@ def test_real_data_is_asked_for_by_folder_and_several_seeds_are_said(make_study)
     assert text.count('class="badge mini"') > 15
 
 
+def test_the_data_section_says_how_labels_were_read_how_sides_differ_and_what_is_missing(report: Path) -> None:
+    section = unescape(re.search(r'<section id="data">.*?</section>', report.read_text(), re.DOTALL)[0])
+    assert re.search(r"<dt>Blank labels</dt>\s*<dd>a blank is not a zero</dd>", section)
+    for piece in ("Test minus train", "(66 of 290)", "lateral view", "the file is empty (0 bytes)",
+                  "4 boxes on 3 images", "The same findings in other data sets"):  # fmt: skip
+        assert piece in section.replace("(66 of 290)", "(66 of 290)"), piece
+
+
+def test_a_study_of_own_data_is_compared_with_nobody(make_study) -> None:
+    study = make_study()
+    data = read_json(study.runs / "data.json")
+    write_json(study.runs / "data.json", {**data, "kind": "own", "dataset": "folder"})
+    text = write_report(study).read_text()
+    assert 'class="badge own">Own data<' in text
+    assert "On the radiographs of a folder, " in text
+    assert "no figures on this data set" in text
+    assert "CheXNet" not in text
+    assert "The same findings in other data sets" not in text
+
+
+def test_a_data_card_of_an_older_version_is_refused(make_study) -> None:
+    study = make_study()
+    data = read_json(study.runs / "data.json")
+    write_json(study.runs / "data.json", {key: value for key, value in data.items() if key != "known"})
+    with pytest.raises(ReportError, match=r"data\.json: no known; run 01_data again"):
+        write_report(study)
+
+
 def test_text_of_a_study_is_text_and_not_markup(make_study) -> None:
     study = make_study()
     data = read_json(study.runs / "data.json")

@@ -12,7 +12,16 @@ from cxr_kd.files import read_json
 from cxr_kd.report import tables
 from cxr_kd.report.answer import answer, badge, cost_sentences
 from cxr_kd.report.inputs import read_inputs
-from cxr_kd.report.published import mean_table, paper_cost_table, paper_finding_table, published
+from cxr_kd.report.published import (
+    mean_table,
+    own_column,
+    paper_cost_table,
+    paper_finding_table,
+    published,
+    published_notes,
+    published_tables,
+    traps,
+)
 from cxr_kd.report.style import arm_styles
 from cxr_kd.report.tables import Cell, Table, estimate, estimate_text
 
@@ -76,19 +85,50 @@ def test_figures_of_different_splits_are_in_different_columns(make_study, kind: 
     figures = [[bool(cell) for cell in row[1:-1]] for row in table.rows]
     assert all(sum(filled) == 1 for filled in figures)
     assert all(filled[ours - 1] for filled in figures[: len(arm_styles(study))])
-    by_split = {entry["what"]: entry["split"] for entry in published()["mean_auroc"]}
+    by_split = {entry["what"]: entry["split"] for entry in published()["mean_auroc"]["chestxray14"]}
     heads = {"not stated": "Split not stated", "official": "Official split", "random 70/10/20": "Random 70/10/20"}
     for row, filled in zip(table.rows[len(arm_styles(study)) :], figures[len(arm_styles(study)) :], strict=True):
         assert table.columns[1 + filled.index(True)] == heads[by_split[row[0].text]]
 
 
 def test_published_figures_have_sources_and_keep_their_digits(make_study) -> None:
-    assert all(entry["source"] and 0.5 < entry["auroc"] < 1 for entry in published()["mean_auroc"])
+    entries = [entry for listed in published()["mean_auroc"].values() for entry in listed]
+    assert all(entry["source"] and 0.5 < entry["auroc"] < 1 for entry in entries)
     study = make_study()
     table = mean_table(read_results(study)[0], read_json(study.runs / "data.json"), arm_styles(study))
     html = table.html()
     for digits in ("0.837", "0.8025", "0.810", "0.745"):
         assert f">{digits}<" in html
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind", "figures"),
+    [
+        ("chestxray14", "full", {"0.837", "0.745", "0.876"}),
+        ("chexpert", "full", {"0.871"}),
+        ("padchest", "mini", {"0.887"}),
+        ("chestmnist", "full", set()),
+        ("folder", "own", set()),
+    ],
+)
+def test_figures_published_on_one_data_set_stand_beside_no_other(make_study, dataset, kind, figures) -> None:
+    study = make_study()
+    data = {**read_json(study.runs / "data.json"), "dataset": dataset, "kind": kind}
+    inputs, styles = read_inputs(study), arm_styles(study)
+    html = "".join(table.html() for table in published_tables(inputs.evaluations, data, styles))
+    everywhere = {"0.837", "0.745", "0.876", "0.871", "0.887"}
+    assert {figure for figure in everywhere if f">{figure}<" in html} == figures
+    assert bool(html) == bool(figures)
+    assert any("no figures on this data set" in note for note in published_notes(data)) == (not figures)
+    assert any("official test images" in trap for trap in traps(data)) == (dataset in ("chestxray14", "chestmnist"))
+
+
+def test_only_the_whole_data_set_on_a_published_split_gets_that_splits_column(make_study) -> None:
+    data = {**read_json(make_study().runs / "data.json"), "dataset": "chestxray14", "kind": "full"}
+    assert own_column(data) == "Random 70/10/20"
+    assert own_column({**data, "split": {"name": "lists"}}) == "This study: Artificial radiographs"
+    assert own_column({**data, "dataset": "chexpert"}) == "This study: Artificial radiographs"
+    assert own_column({**data, "dataset": "folder", "kind": "own"}) == "This study: own data"
 
 
 def test_the_papers_findings_and_cost_stand_beside_ours(make_study) -> None:
@@ -132,6 +172,9 @@ def test_badges_and_cost_say_what_the_files_say(make_study) -> None:
     data = read_json(study.runs / "data.json")
     assert "1,100 synthetic radiographs" in badge(data).meaning
     assert "1,100 real radiographs at 64 px" in badge({**data, "kind": "mini"}).meaning
+    own = badge({**data, "kind": "own"})
+    assert (own.kind, own.label) == ("own", "Own data")
+    assert "1,100 radiographs at 64 px from a folder of the user's own (Artificial radiographs)" in own.meaning
     (sentence,) = cost_sentences(read_inputs(study).cost, {FROM_CNN: "densenet161"}, arm_styles(study))
     assert "5.6 times the parameters of EEEA-Net-C2" in sentence
     assert "6.8 times its latency" in sentence

@@ -92,7 +92,7 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(cache, table, tmp_pa
 def killed_and_gone_on(folder: Path) -> None:
     """Train to the end, but die by SIGKILL after the second epoch of every process (called in a subprocess)."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from conftest import squares
+    from squares import squares
 
     torch.set_num_threads(1)
     table = squares(folder)
@@ -121,7 +121,7 @@ def test_training_killed_three_times_ends_bit_for_bit_as_undisturbed(tmp_path):
     assert ends == [-signal.SIGKILL] * (TRAINING.epochs - 1) + [0]
 
     sys.path.insert(0, str(Path(__file__).parent))
-    from conftest import squares
+    from squares import squares
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

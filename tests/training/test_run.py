@@ -6,11 +6,12 @@ import torch
 from cxr_kd import study as studies
 from cxr_kd.data.prepare import Prepared, prepare
 from cxr_kd.data.splits import Split
+from cxr_kd.data.table import DataError
+from cxr_kd.data.trained_on import TrainedOn
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.files import read_json
 from cxr_kd.models import weights
-from cxr_kd.training.fit import TrainingError
-from cxr_kd.training.run import load, predict, train
+from cxr_kd.training.run import load, predict, read_trained_on, train
 
 TINY = """
 title: Tiny
@@ -103,8 +104,39 @@ def test_a_network_of_another_split_is_not_used(home, data):
     train(study, run, data)
     train_ids, validation, test = data.split.train, data.split.validation, data.split.test
     swapped = Prepared(data.table, data.cache, Split("swapped", train=test, validation=validation, test=train_ids))
-    with pytest.raises(TrainingError, match="another split"):
+    seen = len(train_ids)
+    with pytest.raises(DataError, match=rf"trained on {seen} of the {seen} images on the test side"):
         load(study, run, swapped)
+
+
+def test_a_student_is_not_scored_on_what_its_teacher_was_trained_on(home, data):
+    study = study_of(home)
+    teacher, alone, taught = study.all_runs
+    for run in (alone, taught):
+        train(study, run, data)
+    path = study.folder(teacher) / "model.safetensors"
+    other = TrainedOn.of(data.table, [*data.split.train, data.split.test[0]])
+    before = path.read_bytes()
+    weights.save(weights.load(path), path, {"trained_on": other.to_card()})
+    for run in (alone, taught):  # taught before its teacher was changed
+        load(study, run, data)
+    (study.folder(taught) / "card.json").unlink()
+    with pytest.raises(DataError, match=r"eeea_net_c2-seed0.*trained on 1 of the \d+ images on the test side"):
+        train(study, taught, data)
+    path.write_bytes(before)
+
+
+def test_every_file_of_a_run_says_which_split_it_is_of(home, data):
+    study = study_of(home)
+    run = study.all_runs[2]
+    folder = train(study, run, data)
+    counts = data.split.counts(data.table)
+    assert sum(side["images"] for side in counts.values()) == len(data.table)
+    predictions = dict(Predictions.read(folder / "predictions-test.parquet").metadata)
+    split = (data.split.name, data.split.sha256, counts)
+    for told in (read_json(folder / "card.json"), weights.read_metadata(folder / "model.safetensors"), predictions):
+        assert (told["split"], told["split_sha256"], told["split_sides"]) == split
+    assert read_trained_on(folder / "model.safetensors") == TrainedOn.of(data.table, data.split.train)
 
 
 def test_a_teacher_that_has_changed_is_asked_again(home, data):
@@ -116,7 +148,7 @@ def test_a_teacher_that_has_changed_is_asked_again(home, data):
     told = weights.read_metadata(study.folder(teacher) / "model.safetensors")
     with torch.no_grad():
         model.head.output.bias += 1
-    weights.save(model, study.folder(teacher) / "model.safetensors", {"split_sha256": told["split_sha256"]})
+    weights.save(model, study.folder(teacher) / "model.safetensors", {"trained_on": told["trained_on"]})
     (study.folder(student) / "card.json").unlink()
     train(study, student, data)
     keys.append(read_json(study.folder(teacher) / "answers.json")["key"])

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from cxr_kd.data.phantom_anatomy import Scene
-from cxr_kd.data.phantom_body import AXIS, Anatomy
-from cxr_kd.data.phantom_lesion import Field, Lesion, cloud, opacify
+from cxr_kd.data.drawing.anatomy import Scene
+from cxr_kd.data.drawing.body import AXIS, Anatomy
+from cxr_kd.data.drawing.lesion import Field, Lesion, cloud, opacify
 
 
 def shrink_lung(anatomy: Anatomy, lesion: Lesion) -> Anatomy:

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cxr_kd.data.phantom_anatomy import Scene, absorption, develop, scene_of
-from cxr_kd.data.phantom_body import AXIS, LEFT, RIGHT, Anatomy, exam, person
-from cxr_kd.data.phantom_findings import DRAW, RESHAPE
-from cxr_kd.data.phantom_labels import FINDINGS, Exam
-from cxr_kd.data.phantom_lesion import Lesion
+from cxr_kd.data.drawing.anatomy import Scene, absorption, develop, scene_of
+from cxr_kd.data.drawing.body import AXIS, LEFT, RIGHT, Anatomy, exam, person
+from cxr_kd.data.drawing.findings import DRAW, RESHAPE
+from cxr_kd.data.drawing.labels import FINDINGS, Exam
+from cxr_kd.data.drawing.lesion import Lesion
 
 MASK_LEVEL = 0.4  # a pixel belongs to a finding where the finding has reached this share of its full effect
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxr_kd.data.drawing.labels import FINDINGS, Exam
+from cxr_kd.data.drawing.radiograph import Radiograph, radiograph
 from cxr_kd.data.phantom import PhantomSettings, draw
-from cxr_kd.data.phantom_drawing import Radiograph, radiograph
-from cxr_kd.data.phantom_labels import FINDINGS, Exam
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cxr_kd.data.phantom_body import AXIS, LEFT, RIGHT, Anatomy, Frame
+from cxr_kd.data.drawing.body import AXIS, LEFT, RIGHT, Anatomy, Frame
 
 
 def ribs(frame: Frame, anatomy: Anatomy, wall: np.ndarray, dome: np.ndarray) -> np.ndarray:

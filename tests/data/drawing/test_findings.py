@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxr_kd.data import phantom_findings, phantom_labels
+from cxr_kd.data.drawing import findings as drawn_findings
+from cxr_kd.data.drawing import labels as drawn_labels
+from cxr_kd.data.drawing.anatomy import Scene, absorption, scene_of
+from cxr_kd.data.drawing.body import FIELD_CM, LEFT, RIGHT, Anatomy, exam, person
+from cxr_kd.data.drawing.figures import contact_sheet, exam_sheet, finding_alone
+from cxr_kd.data.drawing.findings import DRAW, RESHAPE
+from cxr_kd.data.drawing.labels import Exam
+from cxr_kd.data.drawing.lesion import Lesion
+from cxr_kd.data.drawing.radiograph import radiograph
 from cxr_kd.data.phantom import FINDINGS, PhantomSettings
-from cxr_kd.data.phantom_anatomy import Scene, absorption, scene_of
-from cxr_kd.data.phantom_body import FIELD_CM, LEFT, RIGHT, Anatomy, exam, person
-from cxr_kd.data.phantom_drawing import radiograph
-from cxr_kd.data.phantom_figures import contact_sheet, exam_sheet, finding_alone
-from cxr_kd.data.phantom_findings import DRAW, RESHAPE
-from cxr_kd.data.phantom_labels import Exam
-from cxr_kd.data.phantom_lesion import Lesion
 
 SETTINGS = PhantomSettings(images=20, size=128)
 DARKER = {"Pneumothorax", "Emphysema"}  # more air; everything else is tissue or fluid
@@ -40,8 +41,8 @@ def centimetres(pixels: float, size: int) -> float:
 
 
 def test_every_finding_is_drawn_and_none_is_unknown():
-    assert tuple(DRAW) == FINDINGS == phantom_labels.FINDINGS
-    assert set(RESHAPE) <= set(phantom_findings.DRAW)
+    assert tuple(DRAW) == FINDINGS == drawn_labels.FINDINGS
+    assert set(RESHAPE) <= set(drawn_findings.DRAW)
 
 
 @pytest.mark.parametrize("size", [64, 128])

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxr_kd.data.phantom_anatomy import Scene
-from cxr_kd.data.phantom_body import Anatomy
-from cxr_kd.data.phantom_textures import TEXEL_CM, mottle
+from cxr_kd.data.drawing.anatomy import Scene
+from cxr_kd.data.drawing.body import Anatomy
+from cxr_kd.data.drawing.textures import TEXEL_CM, mottle
 
 Field = np.ndarray  # (S, S) float32
 

@@ -5,9 +5,8 @@ diaphragm); `DRAW[finding]` adds absorption to the scene, or takes air or vessel
 Descriptions follow the Fleischner Society's glossary (Hansell et al., Radiology 2008, 246:697).
 """
 
-from cxr_kd.data import phantom_opacities as opacities
-from cxr_kd.data import phantom_outlines as outlines
-from cxr_kd.data.phantom_lesion import Draw, Reshape
+from cxr_kd.data.drawing import opacities, outlines
+from cxr_kd.data.drawing.lesion import Draw, Reshape
 
 RESHAPE: dict[str, Reshape] = {
     "Atelectasis": outlines.shrink_lung,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from cxr_kd.data.phantom_anatomy import Scene
-from cxr_kd.data.phantom_body import LEFT, RIGHT, Anatomy
-from cxr_kd.data.phantom_lesion import Field, Lesion, bronchogram, cloud, opacify
-from cxr_kd.data.phantom_textures import TEXEL_CM, net
+from cxr_kd.data.drawing.anatomy import Scene
+from cxr_kd.data.drawing.body import LEFT, RIGHT, Anatomy
+from cxr_kd.data.drawing.lesion import Field, Lesion, bronchogram, cloud, opacify
+from cxr_kd.data.drawing.textures import TEXEL_CM, net
 
 
 def infiltration(scene: Scene, lesion: Lesion) -> Field:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cxr_kd.data.phantom_body import AXIS, LEFT, RIGHT, Anatomy, Frame
-from cxr_kd.data.phantom_bones import leads, marker, ribs, shoulder_girdle, spine_and_airway
-from cxr_kd.data.phantom_textures import TEXEL_CM, TREE_COLUMNS, TREE_ORIGIN, TREE_ROWS, TREES, mottle, vessel_trees
+from cxr_kd.data.drawing.body import AXIS, LEFT, RIGHT, Anatomy, Frame
+from cxr_kd.data.drawing.bones import leads, marker, ribs, shoulder_girdle, spine_and_airway
+from cxr_kd.data.drawing.textures import TEXEL_CM, TREE_COLUMNS, TREE_ORIGIN, TREE_ROWS, TREES, mottle, vessel_trees
 
 _HEIGHTS = (-0.02, 0.0, 0.02, 0.06, 0.12, 0.2, 0.32, 0.46, 0.6, 0.75, 0.9, 1.0, 1.2)  # of the thorax, from apex to base
 _WIDTHS = (0.34, 0.42, 0.53, 0.635, 0.725, 0.80, 0.875, 0.93, 0.965, 0.99, 1.0, 0.995, 0.95)  # of `Anatomy.cage`

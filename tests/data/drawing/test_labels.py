@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from cxr_kd.data.phantom_labels import (
+from cxr_kd.data.drawing.labels import (
     AGE_QUANTILES,
     AP_SHARE,
     FEMALE_SHARE,
@@ -26,7 +26,7 @@ from cxr_kd.data.phantom_labels import (
     wanted_rates,
 )
 
-SHARED = Path(os.environ.get("CXR_KD_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+SHARED = Path(os.environ.get("CXR_KD_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
 SIGMAS = 4.5  # two-sided, about 1 in 150,000: room for the hundred comparisons made here
 
 

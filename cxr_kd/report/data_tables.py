@@ -1,0 +1,136 @@
+"""Tables of the data, from the data card (`data.json`): who is on which side, with what, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from cxr_kd.data import shared_findings
+from cxr_kd.report.style import finding_name
+from cxr_kd.report.tables import DASH, MINUS, Cell, Table
+
+DATA_SETS = {  # column of the table of shared findings -> what a reader calls the data set
+    "chestxray14": "ChestX-ray14",
+    "chexpert": "CheXpert",
+    "padchest": "PadChest",
+}
+SAME_FINDINGS = {"phantom": "chestxray14", "chestmnist": "chestxray14"}
+VIEWS = 4  # columns of the most frequent views; the others stand together
+
+
+def split_table(data: Mapping[str, Any]) -> Table:
+    """Images and patients on each side of the split."""
+    rows = [[side, f"{n['images']:,}", f"{n['patients']:,}"] for side, n in data["split"]["sides"].items()]
+    total = [Cell("all", strong=True), f"{data['images']:,}", f"{data['patients']:,}"]
+    told = data["source"].get("patients", "")  # of a data set that does not say whose an image is
+    note = f"Patients: {told}." if told else ""
+    return Table("The split", ("Side", "Images", "Patients"), [*rows, total], note)
+
+
+def prevalence_table(data: Mapping[str, Any]) -> Table:
+    """One row a finding: prevalence and positives on each side, and by how much the test side differs from training."""
+    sides = data["split"]["sides"]
+    rows = []
+    for finding in data["findings"]:
+        shares = {side: data["prevalence"][side][finding] for side in sides}
+        cells = [_prevalence(data, side, finding) for side in sides]
+        rows.append([finding_name(finding), *cells, _shift(shares["train"], shares["test"])])
+    unknown = any(data["known"][side][f] < n["images"] for side, n in sides.items() for f in data["findings"])
+    note = "In brackets: positive images" + (" of those whose label is known." if unknown else ".")
+    heads = ("Finding", *(side.capitalize() for side in sides), "Test minus train (percentage points)")
+    return Table("Prevalence on each side of the split", heads, rows, note)
+
+
+def people_table(data: Mapping[str, Any]) -> Table:
+    """One row a side: age and sex of the patients, views of the images."""
+    sexes = [s for s in ("women", "men", "unknown") if any(counts[s] for counts in data["patients_by_sex"].values())]
+    views, more = _views(data["views"])
+    rows = []
+    for side, n in data["split"]["sides"].items():
+        people, counts = data["patients_by_sex"][side], data["views"][side]
+        others = sum(count for view, count in counts.items() if view not in views)
+        shown = [*(counts.get(view, 0) for view in views), *([others] if more else [])]
+        rows.append([side, _age(data["age"][side]), *(_of(people[sex], n["patients"]) for sex in sexes),
+                     *(_of(count, n["images"]) for count in shown)])  # fmt: skip
+    names = {"women": "Women", "men": "Men", "unknown": "Sex unknown"}
+    heads = [*(names[sex] for sex in sexes), *(f"View {view}" for view in views), *(["Other views"] if more else [])]
+    note = "Age and sex: of patients, at their first image on the side. Views: of images."
+    return Table("Patients and views", ("Side", "Age (years; median, quartiles)", *heads), rows, note)
+
+
+def left_out_table(data: Mapping[str, Any]) -> Table:
+    """What the reader of the data set left out or took as unknown, and why."""
+    rows = [[reason, f"{count:,}"] for reason, count in data["left_out"].items()]
+    nothing = [["nothing: every row of the label table was used", "0"]]
+    return Table("Left out, or taken as unknown", ("Reason", "Rows"), rows or nothing, wrapped_columns=frozenset({0}))
+
+
+def quarantine_table(data: Mapping[str, Any]) -> Table:
+    """Files that can't be read, counted by reason."""
+    rows = [[reason, f"{count:,}"] for reason, count in data["quarantine"].items()]
+    nothing = [["none: every file could be read", "0"]]
+    return Table("Quarantine", ("Files that can't be read", "Files"), rows or nothing, wrapped_columns=frozenset({0}))
+
+
+def shared_table(data: Mapping[str, Any]) -> Table | None:
+    """Which finding of this data set is which of the others; None for a data set that the project does not know."""
+    own = SAME_FINDINGS.get(data["dataset"], data["dataset"])
+    if own not in DATA_SETS:
+        return None
+    table = shared_findings.frame()
+    rows = [
+        [row["concept"], *(row[name] or DASH for name in DATA_SETS), row["remark"]]
+        for row in table[table[own] != ""].to_dict("records")
+    ]
+    wide = frozenset({len(DATA_SETS), len(DATA_SETS) + 1})
+    heads = ("Meaning", *DATA_SETS.values(), "Remark")
+    note = (
+        "For training on one data set and testing on another; a dash: no label means the same. ChestMNIST and the "
+        "phantoms have ChestX-ray14's findings."
+    )
+    columns = frozenset(range(len(heads)))
+    return Table("The same findings in other data sets", heads, rows, note, text_columns=columns, wrapped_columns=wide)
+
+
+def marks(data: Mapping[str, Any]) -> str:
+    """What shows where a finding is, in a sentence."""
+    boxes = data["marks"]["boxes"]
+    if data["marks"]["masks"]:
+        return "The pixels of each finding are known."
+    if not boxes:
+        return "Nothing in this data set says where in the image a finding is."
+    count, images = sum(boxes.values()), data["marks"]["boxed_images"]
+    by_finding = ", ".join(f"{finding_name(finding)} {n:,}" for finding, n in boxes.items())
+    return f"{count:,} boxes on {images:,} images say where a finding is ({by_finding})."
+
+
+def _prevalence(data: Mapping[str, Any], side: str, finding: str) -> Cell:
+    share, known = data["prevalence"][side][finding], data["known"][side][finding]
+    if share is None:
+        return Cell(DASH, "(no label is known)")
+    positives = f"{data['positives'][side][finding]:,}"
+    all_known = known == data["split"]["sides"][side]["images"]
+    return Cell(f"{100 * share:.1f} %", f"({positives})" if all_known else f"({positives} of {known:,})")
+
+
+def _shift(train: float | None, test: float | None) -> str:
+    if train is None or test is None:
+        return DASH
+    return f"{round(100 * (test - train), 1) + 0.0:+.1f}".replace("-", MINUS)  # + 0.0: no minus before a zero
+
+
+def _views(by_side: Mapping[str, Mapping[str, int]]) -> tuple[list[str], bool]:
+    """The most frequent views, and whether there are others."""
+    totals: Counter[str] = sum((Counter(counts) for counts in by_side.values()), Counter())
+    return [view for view, _ in totals.most_common(VIEWS)], len(totals) > VIEWS
+
+
+def _age(age: Mapping[str, Any]) -> Cell:
+    if not age["known"]:
+        return Cell("unknown")
+    return Cell(f"{age['median']:.0f}", f"({age['lower_quartile']:.0f}{DASH}{age['upper_quartile']:.0f})")
+
+
+def _of(count: int, total: int) -> Cell:
+    return Cell(f"{100 * count / max(total, 1):.0f} %", f"({count:,})")

@@ -1,0 +1,76 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_kd.data.chestxray14 import FINDINGS, read_labels
+from cxr_kd.data.splits import make_split
+from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.trained_on import TrainedOn
+
+
+def a_table(dataset: str = "chestxray14", kind: str = "mini", images: int = 10, **source: str) -> CxrTable:
+    ids = [f"{number:03}.png" for number in range(images)]
+    frame = pd.DataFrame({"image_id": ids, "path": ids, "patient_id": ids, "view": "PA", "sex": "F"})
+    return CxrTable(dataset, kind, Path("here"), frame.assign(age=50.0, Mass=0.0), ("Mass",), source=source)
+
+
+def test_the_random_split_s_model_is_refused_on_the_official_test(test_data: Path):
+    """The field's known trap, on NIH's own table: most of the official test is in the random training part."""
+    frame, _ = read_labels(test_data / "Data_Entry_2017_v2020.csv.gz")
+    official = pd.read_csv(test_data / "official_test_images.csv.gz", header=None)[0]
+    test = frozenset(official) & frozenset(frame["image_id"])
+    assert len(test) == 25_596
+    lists = {"train_val": frozenset(frame["image_id"]) - test, "test": test}
+    table = CxrTable(
+        "chestxray14", "full", test_data, frame.assign(path=frame["image_id"]), FINDINGS, given_split=lists
+    )
+    random, published = (make_split(table, name) for name in ("random-70-10-20", "official"))
+    learned = TrainedOn.of(table, random.train)
+    seen = len(frozenset(random.train) & test)
+    assert 0.6 < seen / len(test) < 0.8
+    with pytest.raises(DataError, match=rf"trained on {seen:,} of the 25,596 images on the test side"):
+        learned.check_unseen("densenet161-seed0", table, published.test, "test")
+    learned.check_unseen("densenet161-seed0", table, random.test, "test")
+
+
+def test_a_teacher_s_images_count_too():
+    table = a_table()
+    teacher = TrainedOn.of(table, ["001.png", "002.png"])
+    student = TrainedOn.of(table, ["003.png"], teacher)
+    assert student.images == {"chestxray14": frozenset({"001.png", "002.png", "003.png"})}
+    with pytest.raises(
+        DataError, match=r"student \(or its teacher\) was trained on 1 of the 2 images .* e\.g\. 002\.png"
+    ):
+        student.check_unseen("student", table, ["002.png", "004.png"], "test")
+
+
+def test_chestmnist_and_chestxray14_are_the_same_radiographs():
+    learned = TrainedOn.of(a_table("chestmnist"), ["train-000001"])
+    with pytest.raises(DataError, match="trained on chestmnist, which holds the same radiographs as chestxray14"):
+        learned.check_unseen("student", a_table(), ["001.png"], "test")
+    learned.check_unseen("student", a_table("padchest"), ["001.png"], "test")
+
+
+def test_the_same_id_in_another_folder_or_of_other_phantoms_is_another_image():
+    mine, yours = (a_table("folder", "own", name=name) for name in ("mine", "yours"))
+    TrainedOn.of(mine, ["001.png"]).check_unseen("student", yours, ["001.png"], "test")
+    first, second = (a_table("phantom", "phantom", fingerprint=text) for text in ("a", "b"))
+    TrainedOn.of(first, ["001.png"]).check_unseen("student", second, ["001.png"], "test")
+    with pytest.raises(DataError, match="trained on 1 of the 1"):
+        TrainedOn.of(first, ["001.png"]).check_unseen("student", replace(first), ["001.png"], "test")
+
+
+@given(ids=st.sets(st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1), min_size=1))
+def test_it_survives_the_card(ids: set[str]):
+    trained_on = TrainedOn({"chexpert": frozenset(ids)})
+    assert TrainedOn.from_card(trained_on.to_card(), "model.safetensors") == trained_on
+
+
+@pytest.mark.parametrize("card", [None, {"chexpert": "%%%"}, {"chexpert": "aGVsbG8="}, {"chexpert": 3}, ["chexpert"]])
+def test_a_card_that_does_not_say_it_is_refused(card: object):
+    with pytest.raises(DataError, match=r"model\.safetensors: .*train it again"):
+        TrainedOn.from_card(card, "model.safetensors")  # type: ignore[arg-type]

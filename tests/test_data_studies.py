@@ -1,0 +1,83 @@
+"""The shipped studies of other data sets, each from end to end on a format-true miniature that the test writes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from miniatures import write_chexpert, write_padchest
+from own_miniatures import write_chestmnist, write_folder
+
+from cxr_kd import study as studies
+
+ROOT = Path(__file__).parent.parent
+# A budget of seconds; everything under `data:` stays as it is shipped.
+SMALL = {
+    "image_size": 32,
+    "pretrained": None,
+    "teachers": ["eeea_net_c2"],
+    "students": [{"network": "eeea_net_c2"}, {"network": "eeea_net_c2", "teacher": "eeea_net_c2"}],
+    "teacher_views": 1,
+    "teacher_training": {"epochs": 1, "batch_size": 16},
+    "student_training": {"epochs": 1, "batch_size": 16},
+    "seeds": [0],
+    "evaluation": {"resamples": 20, "minimum_positives": 2},
+    "explanation": {"images": 2},
+    "device": {"latency_repeats": 3},
+}
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "chexpert": write_chexpert,
+    "padchest": write_padchest,
+    "chestmnist": write_chestmnist,
+    "own-data": write_folder,
+}
+# What the report must say of how the data were read.
+TOLD = {
+    "chexpert": ("-1", "blank"),
+    "padchest": ("PadChest", "lists"),
+    "chestmnist": ("patient", "too narrow"),
+    "own-data": ("own data",),
+}
+
+
+def run(study: Path, data: Path | None) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--profile",
+               str(ROOT / "workflow" / "profiles" / "local"), "--directory", str(study.parent.parent),
+               "--config", f"study={study}"]  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name != "CXR_KD_DATA"}
+    environment |= {"CXR_KD_DATA": str(data)} if data else {}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("name", ["chexpert", "padchest", "own-data"])
+def test_without_its_data_a_study_says_what_to_put_where(name: str, tmp_path: Path):
+    ended = run(ROOT / "studies" / f"{name}.yaml", None)
+    assert ended.returncode != 0
+    assert re.search(rf"make study STUDY=studies/{name}\.yaml DATA=DIR .*Put there ", ended.stdout + ended.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_study_runs_from_end_to_end_on_a_miniature(name: str, tmp_path: Path):
+    data, study = tmp_path / "data", tmp_path / "studies" / f"{name}.yaml"
+    data.mkdir()
+    study.parent.mkdir()
+    WRITERS[name](data)
+    shipped = yaml.safe_load((ROOT / "studies" / study.name).read_text())
+    study.write_text(yaml.safe_dump({**shipped, **SMALL}))
+    ended = run(study, data)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    card = json.loads((tmp_path / "runs" / name / "data.json").read_text())
+    loaded = studies.load(study)
+    assert card["kind"] == ("own" if name == "own-data" else "mini")
+    assert card["split"]["name"] == loaded.data.split
+    assert all(side["images"] > 0 for side in card["split"]["sides"].values())
+    assert card["quarantined"] == 0
+    page = (tmp_path / "reports" / name / "index.html").read_text()
+    for text in TOLD[name]:
+        assert text in page
