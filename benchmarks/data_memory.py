@@ -1,9 +1,10 @@
 """Memory while a cache is built and while batches are served from it, at 1,000 and at 20,000 images of 224 px.
 
-Each measurement is a process of its own: building over two processes (the sum of the peaks of all of them), and an
-epoch of augmented, shuffled batches. The measure is the kernel's peak of resident memory (VmHWM), the strictest there
-is: pages of a mapped file count too. `ratio` is the memory at the larger number over the memory at the smaller, of
-whichever of the two grows more; `bar` is that ratio for 50 MiB more. The limit, 1, is memory that does not grow at all.
+Each measurement is a process of its own: building over two processes (the sum of the peaks of all of them), and serving
+augmented, shuffled batches, of the fewer images as many epochs as give the same number of batches. The measure is the
+kernel's peak of resident memory (VmHWM), the strictest there is: pages of a mapped file count too. `ratio` is the
+memory at the larger number over the memory at the smaller, of whichever of the two grows more; `bar` is that ratio for
+50 MiB more. The limit, 1, is memory that does not grow at all.
 
 The source is one small PNG under many names (hard links). `--quick` compares 1,000 with 4,000 images.
 """
@@ -61,7 +62,7 @@ def watch_children(peaks: dict[int, float]) -> None:
         time.sleep(0.05)
 
 
-def measure_build(root: Path, folder: Path, images: int) -> None:
+def measure_build(root: Path, folder: Path, images: int, _: int) -> None:
     blocks.PROCESS_START_SECONDS = 0.0  # few images too are built by processes
     children: dict[int, float] = {}
     threading.Thread(target=watch_children, args=(children,), daemon=True).start()
@@ -69,20 +70,20 @@ def measure_build(root: Path, folder: Path, images: int) -> None:
     print(peak_mib(os.getpid()) + sum(children.values()), len(children))
 
 
-def measure_serve(root: Path, folder: Path, images: int) -> None:
+def measure_serve(root: Path, folder: Path, images: int, epochs: int) -> None:
     from cxr_kd.data.loader import Batches  # torch: not for the process that builds
     from cxr_kd.settings import Augmentation
 
     table = table_of(root, images)
     ids = table.frame["image_id"].tolist()
     batches = Batches(open_cache(folder), table, ids, batch_size=BATCH_SIZE, augment=Augmentation(), shuffle=True)
-    served = sum(len(batch.images) for batch in batches.epoch(0))
+    served = sum(len(batch.images) for epoch in range(epochs) for batch in batches.epoch(epoch))
     print(peak_mib(os.getpid()), served)
 
 
-def measured(what: str, root: Path, folder: Path, images: int) -> tuple[float, int]:
+def measured(what: str, root: Path, folder: Path, images: int, epochs: int) -> tuple[float, int]:
     """Run one of the two in a process of its own: MiB, and what it counted."""
-    command = [sys.executable, __file__, what, str(root), str(folder), str(images)]
+    command = [sys.executable, __file__, what, str(root), str(folder), str(images), str(epochs)]
     mib, count = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return float(mib), int(count)
 
@@ -94,7 +95,7 @@ def compare(many: int) -> dict[str, dict[int, tuple[float, int]]]:
         write_files(root, many)
         for images in (FEW, many):
             for what, side in answer.items():
-                side[images] = measured(what, root, Path(scratch, f"cache-{images}"), images)
+                side[images] = measured(what, root, Path(scratch, f"cache-{images}"), images, many // images)
     return answer
 
 
@@ -135,8 +136,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] in (["build"], ["serve"]):
-        {"build": measure_build, "serve": measure_serve}[sys.argv[1]](
-            Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-        )
+        measure = measure_build if sys.argv[1] == "build" else measure_serve
+        measure(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
     else:
         main()

@@ -139,7 +139,7 @@ def data_check(
 
 @contextmanager
 def _refusal_ends_with(status: int) -> Iterator[None]:
-    from cxr_kd.data.table import DataError
+    from cxr_kd.data.errors import DataError
     from cxr_kd.settings import StudyError
 
     try:

@@ -38,8 +38,8 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 # What the report must say of how the data were read.
 TOLD = {
-    "chexpert": ("-1", "blank"),
-    "padchest": ("PadChest", "lists"),
+    "chexpert": ("(-1)", "blank"),
+    "padchest": ("matched as whole labels", "labelled by"),
     "chestmnist": ("patient", "too narrow"),
     "own-data": ("own data",),
 }

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxr_kd.data.decode import decode
-from cxr_kd.data.processes import end_with_parent, over_processes
-from cxr_kd.data.table import DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.processes import over_processes
 from cxr_kd.files import read_json, write_json
 
 if TYPE_CHECKING:
     from cxr_kd.settings import Intensity  # a worker needs no pydantic
-
-__all__ = ["Block", "build_blocks", "end_with_parent", "writing_to"]
 
 PROCESS_START_SECONDS = 1.0  # until a new Python process is at work
 

@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 
 from cxr_kd.data.blocks import Block, build_blocks, writing_to
 from cxr_kd.data.decode import INTENSITY_RULES, RESIZE_RULE
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.table import CxrTable
 from cxr_kd.files import read_json, write_json, written_whole
 from cxr_kd.settings import Intensity
 
@@ -123,7 +124,17 @@ def build_cache(
         DataError: where the folder holds the cache of another table, size or rule, where the disk has no room, where a
             worker dies. Unreadable images are no error: they are in `Cache.quarantine`, with the reason.
     """
-    plan = {
+    plan = plan_of(table, size, keep_aspect=keep_aspect, intensity=intensity)
+    if not _is_complete(folder, plan):
+        with writing_to(folder), _lock(folder):
+            if not _is_complete(folder, plan):  # another process may have built it meanwhile
+                _build(table, folder, plan, workers, progress)
+    return open_cache(folder)
+
+
+def plan_of(table: CxrTable, size: int, *, keep_aspect: bool = False, intensity: Intensity = "fixed") -> dict[str, Any]:
+    """What a cache holds: two caches of one plan have the same pixels. It becomes part of the manifest."""
+    return {
         "format": FORMAT,
         "dataset": table.dataset,
         "kind": table.kind,
@@ -135,11 +146,6 @@ def build_cache(
         "source_count": len(table),
         "table_sha256": table.files_sha256,
     }
-    if not _is_complete(folder, plan):
-        with writing_to(folder), _lock(folder):
-            if not _is_complete(folder, plan):  # another process may have built it meanwhile
-                _build(table, folder, plan, workers, progress)
-    return open_cache(folder)
 
 
 def _is_complete(folder: Path, plan: dict[str, Any]) -> bool:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.data import READERS, read
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.readability import faults
 from cxr_kd.data.splits import make_split
-from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, DataError, Published
+from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
 from cxr_kd.settings import DataSettings
 
 Verdict = Literal["ok", "differs", "problem"]

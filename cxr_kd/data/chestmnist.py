@@ -10,8 +10,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from cxr_kd.data import archive, chestxray14
-from cxr_kd.data.table import CxrTable, DataError, Published
+from cxr_kd.data import chestxray14
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats import archive
+from cxr_kd.data.table import CxrTable, Published
 from cxr_kd.settings import ChestmnistSettings
 
 # The file's own names (atelectasis, ..., pleural, hernia) are ChestX-ray14's 14, in ChestX-ray14's order.

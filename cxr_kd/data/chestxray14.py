@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import OLDEST, LabelFile, ages, read_ids, read_label_file
-from cxr_kd.data.table import NO_FILE, NO_ROW, SEXES, CxrTable, DataError, Published, no_boxes
+from cxr_kd.data.table import NO_FILE, NO_ROW, SEXES, CxrTable, Published, no_boxes
 from cxr_kd.settings import LAYOUTS
 
 IMAGES, PATIENTS = 112_120, 30_805

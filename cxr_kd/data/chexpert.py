@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import OLDEST, ages, read_label_file, sexes
-from cxr_kd.data.table import NO_FILE, CxrTable, DataError, Published
+from cxr_kd.data.table import NO_FILE, CxrTable, Published
 from cxr_kd.settings import ChexpertSettings, Uncertain
 
 # In the order of the published tables, which is that of every label array.

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow
 from PIL import Image
 
-from cxr_kd.data import dicom
-from cxr_kd.data.greys import MOST_PIXELS, RESIZE_RULE, resized, to_8_bit
-from cxr_kd.data.table import DataError, in_archive
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats import archive, dicom
+from cxr_kd.data.formats.greys import MOST_PIXELS, RESIZE_RULE, resized, to_8_bit
 
 if TYPE_CHECKING:
     from cxr_kd.settings import Intensity
@@ -41,27 +41,21 @@ def decode(path: Path, size: int, *, keep_aspect: bool = False, intensity: Inten
     """Return the radiograph in `path` as uint8 (size, size).
 
     PNG and JPEG of 8 bits (colour and palette become luminance, an alpha channel is dropped), 16-bit grey PNG, DICOM
-    (see `cxr_kd.data.dicom`), whatever the file's name, and one image of an archive (`table.in_archive`). Greys become
-    8 bit by INTENSITY_RULES, then the size changes by RESIZE_RULE, so that fine structure does not alias; `keep_aspect`
-    fits the longer side and pads with black around the centre, otherwise each side is fitted on its own.
+    (`formats.dicom`), whatever the file's name, and one image of an archive (`formats.archive`). Greys become 8 bit by
+    INTENSITY_RULES, then the size changes by RESIZE_RULE, so that fine structure does not alias; `keep_aspect` fits the
+    longer side and pads with black around the centre, otherwise each side is fitted on its own.
 
     Raises:
         DataError: for anything else (missing, empty, truncated, 1-bit, 16-bit colour, CMYK, over MOST_PIXELS, every
             pixel the same), with the file and the reason.
     """
     try:
-        pixels = _archived(path) if in_archive(str(path)) else _read(path, intensity)
+        pixels = archive.image(str(path)) if archive.in_archive(str(path)) else _read(path, intensity)
         if all(rows.min() == rows.max() for rows in (pixels[::32], pixels)):  # mostly, a few rows tell
             raise DataError(f"every pixel has the same grey ({pixels.flat[0]}): not a radiograph")
     except DataError as error:
         raise DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error.__cause__
     return resized(pixels, size, keep_aspect=keep_aspect)
-
-
-def _archived(path: Path) -> np.ndarray:
-    from cxr_kd.data import archive
-
-    return archive.image(str(path))
 
 
 def _read(path: Path, intensity: Intensity) -> np.ndarray:

@@ -9,8 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats.archive import in_archive
 from cxr_kd.data.label_file import OLDEST, LabelFile, ages, read_label_file, sexes
-from cxr_kd.data.table import NO_FILE, NO_ROW, REQUIRED_COLUMNS, CxrTable, DataError, Published, in_archive
+from cxr_kd.data.table import NO_FILE, NO_ROW, REQUIRED_COLUMNS, CxrTable, Published
 from cxr_kd.settings import FolderSettings
 
 SOURCE = {"name": "own data", "citation": "none given", "licence": "none given", "where": "a folder of one's own"}

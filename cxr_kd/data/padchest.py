@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import OLDEST, LabelFile, read_label_file, sexes
 from cxr_kd.data.padchest_files import UNREADABLE
 from cxr_kd.data.padchest_labels import FINDINGS, UNRELIABLE, column, label_sets, refuse_unknown, spelling
-from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, DataError, Published
+from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
 from cxr_kd.settings import PadchestSettings
 
 PROJECTIONS = ("PA", "AP", "AP_horizontal", "L", "COSTAL", "EXCLUDE")

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import LabelFile
-from cxr_kd.data.table import DataError
 
 # The differential diagnoses of the authors' label tree, as written in the column Labels.
 FINDINGS = (

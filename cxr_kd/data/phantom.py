@@ -9,11 +9,9 @@ and `phantoms.json`, the settings. What holds on phantoms need not hold on patie
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +20,11 @@ from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
-from cxr_kd.data.blocks import end_with_parent
 from cxr_kd.data.drawing.labels import FINDINGS, Exam, exam_of
 from cxr_kd.data.drawing.radiograph import radiograph
-from cxr_kd.data.table import BOX_COLUMNS, CxrTable, DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.processes import over_processes
+from cxr_kd.data.table import BOX_COLUMNS, CxrTable
 from cxr_kd.files import written_whole
 from cxr_kd.settings import PhantomSettings, digest
 
@@ -97,7 +96,8 @@ def _draw_all(root: Path, settings: PhantomSettings, workers: int, progress: boo
     (root / "images").mkdir(exist_ok=True)
     starts = range(0, settings.images, CHUNK)
     with tqdm(total=settings.images, unit="image", desc="phantoms", disable=not progress) as bar:
-        for drawn in _map(partial(_write_part, root, settings), starts, workers):
+        task = partial(_write_part, root, settings)
+        for drawn in over_processes(task, starts, workers) if workers > 1 else map(task, starts):
             bar.update(drawn)
     _write_text(root / "boxes.csv", _joined(_part(root, start) for start in starts))
     _write_text(
@@ -177,15 +177,6 @@ def _write_part(root: Path, settings: PhantomSettings, start: int) -> int:
         boxes += [(phantom.image_id, name, *box) for name, box in phantom.boxes.items()]
     _write_text(_part(root, start), pd.DataFrame(boxes, columns=list(BOX_COLUMNS)).to_csv(index=False))
     return stop - start
-
-
-def _map(task: Callable[[int], int], starts: Sequence[int], workers: int) -> Iterator[int]:
-    if workers <= 1:
-        yield from map(task, starts)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
-        for future in as_completed([pool.submit(task, start) for start in starts]):
-            yield future.result()
 
 
 def _claim(root: Path, settings: PhantomSettings) -> None:

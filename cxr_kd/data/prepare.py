@@ -1,12 +1,13 @@
 """From a study to its images, labels and split: what every step after `01_data` starts from."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr_kd.data import phantom, read
-from cxr_kd.data.cache import Cache, build_cache
+from cxr_kd.data.cache import Cache, build_cache, plan_of
 from cxr_kd.data.card import card_of
 from cxr_kd.data.splits import Side, Split, make_split
 from cxr_kd.data.table import CxrTable
@@ -58,15 +59,9 @@ def prepare(study: Study, *, workers: int | None = None, progress: bool = True) 
         validation_share=settings.validation_share,
         lists=settings.lists,
     )
-    cache = build_cache(
-        table,
-        _cache_folder(study, table),
-        study.image_size,
-        keep_aspect=study.keep_aspect,
-        intensity=study.intensity,
-        workers=workers,
-        progress=progress,
-    )
+    pixels: dict[str, Any] = {"keep_aspect": study.keep_aspect, "intensity": study.intensity}
+    folder = _cache_folder(study, plan_of(table, study.image_size, **pixels))
+    cache = build_cache(table, folder, study.image_size, **pixels, workers=workers, progress=progress)
     readable = cache.readable(table.frame["image_id"])
     split = split.only(readable)
     table = _without_images_outside(table.select(readable), split)
@@ -79,21 +74,12 @@ def prepare(study: Study, *, workers: int | None = None, progress: bool = True) 
 
 def _without_images_outside(table: CxrTable, split: Split) -> CxrTable:
     inside = [image_id for image_id in table.frame["image_id"] if split.side(image_id)]
+    if len(inside) == len(table):
+        return table
     outside = {"images on no side of the split": len(table) - len(inside)}
-    return (
-        table.select(inside)
-        if not any(outside.values())
-        else replace(table.select(inside), left_out={**table.left_out, **outside})
-    )
+    return replace(table.select(inside), left_out={**table.left_out, **outside})
 
 
-def _cache_folder(study: Study, table: CxrTable) -> Path:
-    """One folder for each set of files at each size: data that has changed, or is read otherwise, gets its own."""
-    shape = "-".join(
-        [
-            str(study.image_size),
-            *(["aspect"] if study.keep_aspect else []),
-            *(["per-image"] if study.intensity == "per-image" else []),
-        ]
-    )
-    return study.home / "runs" / "cache" / f"{study.data.dataset}-{shape}-{table.files_sha256[:12]}"
+def _cache_folder(study: Study, plan: Mapping[str, Any]) -> Path:
+    """One folder a plan: data that have changed, or are read otherwise, get a cache of their own."""
+    return study.home / "runs" / "cache" / f"{plan['dataset']}-{plan['size']}-{digest(plan)[:12]}"

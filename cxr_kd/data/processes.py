@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from cxr_kd.data.table import DataError
+from cxr_kd.data.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -11,7 +11,8 @@ from tqdm.auto import tqdm
 
 from cxr_kd.data.blocks import PROCESS_START_SECONDS, over_processes
 from cxr_kd.data.decode import decode
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.table import CxrTable
 
 SIZE = 224  # px
 TOGETHER = 64  # files that a process takes at a time

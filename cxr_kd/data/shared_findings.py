@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from cxr_kd.data.table import CxrTable, DataError, Masks
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.table import CxrTable, Masks
 
 DATA_SETS = ("chestxray14", "chestmnist", "chexpert", "padchest")
 _SAME_NAMES = {"phantom": "chestxray14", "chestmnist": "chestxray14"}

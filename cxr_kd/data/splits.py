@@ -13,8 +13,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import read_ids
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.table import CxrTable
 from cxr_kd.files import read_json, write_json
 from cxr_kd.settings import SplitLists, SplitName
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +13,9 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats.archive import in_archive
 
 REQUIRED_COLUMNS = ("image_id", "path", "patient_id", "view", "age", "sex")
 BOX_COLUMNS = ("image_id", "finding", "x", "y", "width", "height")
@@ -26,12 +28,7 @@ Masks = Callable[[str], Mapping[str, np.ndarray]]
 
 # Absolute, climbing out of the root, empty, or not posix: none of these is a place inside the dataset's folder.
 UNSAFE_PATH = r"^$|^/|^[A-Za-z]:|\\|\x00|(?:^|/)\.\.(?:/|$)"
-_IN_ARCHIVE = re.compile(r"^(.+\.npz)#(\w+)/(\d+)$")
 _ROUNDING = 1e-6  # a box that ends at the image's edge may miss it by float rounding
-
-
-class DataError(Exception):
-    """Data that can't be used as it is; the message says what was found, where, and what to do."""
 
 
 def no_boxes() -> pd.DataFrame:
@@ -56,12 +53,6 @@ class Published:
     patients: int
     positives: Mapping[str, int] = field(default_factory=dict)
     sides: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-
-
-def in_archive(path: str) -> tuple[str, str, int] | None:
-    """Split `chestmnist_64.npz#train_images/17` into file, array and position; None for the path of a plain file."""
-    match = _IN_ARCHIVE.match(path)
-    return (match[1], match[2], int(match[3])) if match else None
 
 
 @dataclass(frozen=True, eq=False)

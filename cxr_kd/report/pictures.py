@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cxr_kd.data.decode import decode
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.prepare import Prepared
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.table import CxrTable
 from cxr_kd.explanation.examples import Example, choose, truth
 from cxr_kd.files import written_whole
 from cxr_kd.report.data_figures import Picture

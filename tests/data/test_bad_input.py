@@ -14,8 +14,9 @@ from PIL import Image
 from cxr_kd.data import read
 from cxr_kd.data.cache import Cache, build_cache
 from cxr_kd.data.decode import MOST_PIXELS
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.splits import make_split
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.table import CxrTable
 from cxr_kd.settings import DataSettings, FolderSettings, SplitLists
 
 HEADER = "path,patient_id,age,sex,Effusion,Mass"

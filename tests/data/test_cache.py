@@ -18,7 +18,8 @@ from PIL import Image
 from cxr_kd.data import blocks, read
 from cxr_kd.data.cache import BLOCK, Cache, build_cache, open_cache
 from cxr_kd.data.decode import decode
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.table import CxrTable
 from cxr_kd.settings import DataSettings
 
 # A data set of many slow images without the disk space: one 1,000 px file under many names.

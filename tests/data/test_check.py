@@ -12,8 +12,9 @@ from PIL import Image
 
 from cxr_kd.data.check import Check, check
 from cxr_kd.data.chestxray14 import FINDINGS, POSITIVES
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.readability import faults
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.table import CxrTable
 from cxr_kd.settings import DataSettings, FolderSettings
 
 NIH = DataSettings(dataset="chestxray14")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from own_miniatures import write_chestmnist
 
-from cxr_kd.data import archive, chestmnist, chestxray14, read
+from cxr_kd.data import chestmnist, chestxray14, read
 from cxr_kd.data.chestmnist import FINDINGS, PUBLISHED
-from cxr_kd.data.table import DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats import archive
 from cxr_kd.settings import ChestmnistSettings, DataSettings
 
 SIZES = (28, 64, 128, 224)

@@ -10,8 +10,8 @@ from PIL import Image
 
 from cxr_kd.data import chestxray14, read
 from cxr_kd.data.chestxray14 import FINDINGS, IMAGES, PATIENTS, POSITIVES, read_labels
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.splits import make_split
-from cxr_kd.data.table import DataError
 from cxr_kd.settings import DataSettings
 
 CHESTXRAY14 = DataSettings(dataset="chestxray14")

@@ -12,8 +12,8 @@ from PIL import Image
 
 from cxr_kd.data import chexpert, read
 from cxr_kd.data.chexpert import FINDINGS, PUBLISHED, PUBLISHED_WITH_TEST
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.splits import make_split
-from cxr_kd.data.table import DataError
 from cxr_kd.settings import ChexpertSettings, DataSettings
 
 PREFIX = "CheXpert-v1.0-small"

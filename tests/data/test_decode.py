@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cxr_kd.data.decode import INTENSITY_RULES, MOST_PIXELS, decode
-from cxr_kd.data.table import DataError
+from cxr_kd.data.errors import DataError
 from cxr_kd.settings import Intensity
 
 GREY = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from own_miniatures import FOLDER_FINDINGS, write_folder, write_image
 
 from cxr_kd.data import folder, read
-from cxr_kd.data.table import DataError
+from cxr_kd.data.errors import DataError
 from cxr_kd.settings import DataSettings, FolderSettings
 
 FINDINGS = ("Effusion", "Nodule")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cxr_kd.data import phantom
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.phantom import FINDINGS, PhantomSettings, draw, read, write
-from cxr_kd.data.table import DataError
 
 SMALL = PhantomSettings(images=70, size=48, seed=5, minimum_rate=0.1)
 

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from cxr_kd.data import chestmnist, chestxray14, chexpert, phantom, shared_findings
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.shared_findings import DATA_SETS, SHARED_FINDINGS, in_terms_of, shared
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.table import CxrTable
 
 FINDINGS = {
     "chestxray14": chestxray14.FINDINGS,

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_kd.data.chestxray14 import FINDINGS, read_labels
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.splits import make_split
-from cxr_kd.data.table import CxrTable, DataError
+from cxr_kd.data.table import CxrTable
 from cxr_kd.data.trained_on import TrainedOn
 
 

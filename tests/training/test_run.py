@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from cxr_kd import study as studies
+from cxr_kd.data.errors import DataError
 from cxr_kd.data.prepare import Prepared, prepare
 from cxr_kd.data.splits import Split
-from cxr_kd.data.table import DataError
 from cxr_kd.data.trained_on import TrainedOn
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.files import read_json

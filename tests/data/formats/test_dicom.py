@@ -33,9 +33,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from cxr_kd.data import gdcm_process
 from cxr_kd.data.decode import MOST_PIXELS, decode
-from cxr_kd.data.table import DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats import gdcm_process
 
 gdcm.Trace.WarningOff()
 gdcm.Trace.ErrorOff()

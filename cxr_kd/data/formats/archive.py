@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import math
 import os
+import re
 import struct
 import threading
 import tokenize
@@ -18,14 +19,21 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from cxr_kd.data.table import DataError, in_archive
+from cxr_kd.data.errors import DataError
 
 # What zipfile, its decompressors and NumPy's header parser raise on bad content; RuntimeError is an encrypted member.
 _BROKEN = (OSError, EOFError, ValueError, TypeError, ArithmeticError, MemoryError, RuntimeError, SyntaxError,
            zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError)  # fmt: skip
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_IN_ARCHIVE = re.compile(r"^(.+\.npz)#(\w+)/(\d+)$")
 _LOCK = threading.Lock()  # a stream has one position
 _PIECE = 2**20  # bytes
+
+
+def in_archive(path: str) -> tuple[str, str, int] | None:
+    """Split `chestmnist_64.npz#train_images/17` into file, array and position; None for the path of a plain file."""
+    match = _IN_ARCHIVE.match(path)
+    return (match[1], match[2], int(match[3])) if match else None
 
 
 class Header(NamedTuple):
@@ -40,7 +48,7 @@ class Header(NamedTuple):
 
 
 def image(path: str) -> np.ndarray:
-    """Return one image, uint8 (H, W), of an array (N, H, W); `path` is `FILE.npz#ARRAY/POSITION` (`table.in_archive`).
+    """Return one image, uint8 (H, W), of an array (N, H, W); `path` is `FILE.npz#ARRAY/POSITION` (`in_archive`).
 
     An array is compressed as one stream, so that an image is reached only through those before it. One stream stays
     open in each process: who asks in ascending order decompresses the array once. Before that, the whole array is held

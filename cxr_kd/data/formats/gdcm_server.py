@@ -1,4 +1,4 @@
-"""What runs in GDCM's process (see `cxr_kd.data.gdcm_process`), and how the two speak: a line of JSON, then bytes.
+"""What runs in GDCM's process (see `gdcm_process`), and how the two speak: a line of JSON, then bytes.
 
 It imports as little as it can, for it is waited for when the first image is decoded.
 """

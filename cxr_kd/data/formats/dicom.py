@@ -6,7 +6,7 @@ worked out once for each value that the stored bits allow, and looked up for eac
 
 Who decodes what: pydicom the uncompressed syntaxes and RLE, Pillow JPEG (8 bits) and JPEG 2000, GDCM lossless JPEG and
 JPEG-LS. GDCM ends the process on damaged files (about one in sixty with a few bytes changed), so it works in a process
-of its own (`cxr_kd.data.gdcm_process`).
+of its own (`cxr_kd.data.formats.gdcm_process`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from cxr_kd.data import gdcm_process
-from cxr_kd.data.greys import MOST_PIXELS, to_8_bit
-from cxr_kd.data.table import DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats import gdcm_process
+from cxr_kd.data.formats.greys import MOST_PIXELS, to_8_bit
 
 if TYPE_CHECKING:
     from pydicom import Dataset

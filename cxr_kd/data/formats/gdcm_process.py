@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from cxr_kd.data import gdcm_server
-from cxr_kd.data.table import DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats import gdcm_server
 
 SECONDS = 60.0  # for one image: hundreds of times what a large one takes
 

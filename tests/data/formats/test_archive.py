@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_kd.data import archive
-from cxr_kd.data.table import DataError
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats import archive
 
 SAVE = {"stored": np.savez, "deflated": np.savez_compressed}
 
