@@ -97,8 +97,11 @@ def _network_table(rows: list[dict[str, Any]], image_size: int) -> Table:
         counted = ("-", "-", "-")
         if not row["error"]:
             counted = (f"{row['parameters']:,}", f"{row['macs'] / 1e9:.2f} G", "x".join(map(str, row["cam_grid"])))
-        published = f"{row['published']['parameters'] / 1e6:.2f} M, {row['published']['macs'] / 1e9:.2f} G"
-        table.add_row(row["name"], row["kind"], *counted, published)
+        figures = (("parameters", 1e6, "M"), ("macs", 1e9, "G"))
+        published = [
+            f"{row['published'][key] / unit:.2f} {sign}" for key, unit, sign in figures if key in row["published"]
+        ]
+        table.add_row(row["name"], row["kind"], *counted, ", ".join(published))
     return table
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DatasetName = Literal["phantom", "chestxray14", "chexpert", "padchest", "chestmnist", "folder"]
-NetworkName = Literal["eeea_net_c2", "ofa_595", "densenet121", "densenet161", "visformer_s"]
+NETWORK_NAME = r"^[a-z0-9_]+(\.[a-z0-9_]+)?$"  # ours, or timm's with or without its tag: the registry knows them
+NetworkName = Annotated[str, Field(pattern=NETWORK_NAME)]
 LossName = Literal["focal_bce", "bce", "logit_mse"]
 SplitName = Literal["official", "random-70-10-20", "lists", "medmnist-random-70-10-20"]
 Uncertain = Literal["zeros", "ones", "ignore"]

@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cxr_kd.settings import (
     LAYOUTS,
+    NETWORK_NAME,
     TEACHER_LOSSES,
     Augmentation,
     DataSettings,
@@ -168,15 +170,15 @@ class Study(Settings):
         return tuple(run for seed in self.seeds for run in self.runs_of(seed))
 
     def teacher_run(self, network: str, seed: int) -> Run:
-        """The run of a teacher: any network of the registry, whether the study lists it or not."""
-        _allowed("teacher", network, get_args(NetworkName))
+        """The run of a teacher: any network of the registry or of timm, whether the study lists it or not."""
+        _check_name("teacher", network)
         weights = _without_teacher(self.objective)
         return Run(network=network, role="teacher", teacher=None, objective=weights, label="", seed=seed)
 
     def student_run(self, network: str, teacher: str, seed: int, label: str = "") -> Run:
         """The run of a student; `teacher` is a network or "alone". One not listed gets the study's objective."""
-        _allowed("student", network, get_args(NetworkName))
-        _allowed("teacher", teacher, ("alone", *get_args(NetworkName)))
+        _check_name("student", network)
+        _check_name("teacher", teacher)
         wanted = (network, None if teacher == "alone" else teacher, label)
         for student in self.students:
             if (student.network, student.teacher, student.label) == wanted:
@@ -255,6 +257,8 @@ def _without_teacher(objective: Mapping[LossName, float]) -> dict[LossName, floa
     return {name: weight for name, weight in objective.items() if name not in TEACHER_LOSSES}
 
 
-def _allowed(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise StudyError(f"unknown {what} {value!r}: allowed are {', '.join(allowed)}")
+def _check_name(what: str, value: str) -> None:
+    if not re.fullmatch(NETWORK_NAME, value):
+        raise StudyError(
+            f"{value!r} can't name a {what}: networks are called as `cxr-kd models` lists them, or by timm"
+        )

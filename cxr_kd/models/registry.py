@@ -7,90 +7,19 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from cxr_kd.models.network import Cost, ModelError, NetworkInfo
 
 if TYPE_CHECKING:
     from torch import nn
 
     from cxr_kd.models.classifier import CxrClassifier
     from cxr_kd.models.heads import Head
-
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class ModelError(ValueError):
-    """Every error of cxr_kd.models: a name, size, input or weights file that can't serve, and what would."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Parameters, multiply-accumulates for one image, and the map's (height, width) in cells, at a size in px."""
-
-    parameters: int
-    macs: int
-    cam_grid: tuple[int, int]
-    image_size: int = 224
-
-
-@dataclass(frozen=True)
-class NetworkInfo:
-    """What is known of a network before it is built.
-
-    `published` holds figures as printed by `published_source` (parameters, macs at 224 px, file_size_mb); `counted` is
-    ours, with 14 findings at 224 px. `size_step`: image sizes are multiples of it. `weights_file`: what holds its
-    ImageNet weights, by the name that its publisher gave it.
-    """
-
-    name: str
-    title: str
-    kind: Literal["CNN", "transformer"]
-    source: str
-    library: Literal["timm", "ours"]
-    library_name: str
-    published: Mapping[str, float]
-    published_source: str
-    counted: Cost
-    weights_file: str
-    smallest_size: int = 32
-    size_step: int = 1
-    mean: tuple[float, float, float] = field(default=_IMAGENET_MEAN)
-    std: tuple[float, float, float] = field(default=_IMAGENET_STD)
-
-    def sizes(self) -> str:
-        """Say in words which image sizes are allowed."""
-        multiples = f", multiples of {self.size_step}" if self.size_step > 1 else ""
-        return f"from {self.smallest_size} px on{multiples}"
-
-    def check_size(self, image_size: int) -> None:
-        """Raise ModelError naming the allowed sizes unless the network can be built for `image_size` px."""
-        if image_size >= self.smallest_size and image_size % self.size_step == 0:
-            return
-        below = max(image_size // self.size_step * self.size_step, self.smallest_size)
-        nearest = " or ".join(str(size) for size in dict.fromkeys((below, below + self.size_step)))
-        raise ModelError(
-            f"{self.name} can't take images of {image_size} px: allowed is {self.sizes()}; the nearest: {nearest}"
-        )
-
-    def cost(self, image_size: int = 224) -> Cost:
-        """Give the cost with 14 findings at an image size: at once at 224 px, else counted now, which loads torch.
-
-        Raises ModelError for a size that the network can't take.
-        """
-        if image_size == self.counted.image_size:
-            return self.counted
-        from cxr_kd.models.cost import count
-
-        return count(self.name, image_size=image_size)
-
-    def cam_grid(self, image_size: int) -> tuple[int, int]:
-        """Give height and width of the map in cells at an image size in px."""
-        return self.cost(image_size).cam_grid
-
 
 _PAPER = "arXiv 2305.06244"
 _TEACHERS = "as given for the teachers of arXiv 2305.06244, with 14 findings"
@@ -159,22 +88,48 @@ _NETWORKS = {
             # Position embeddings are made for one grid, and four strided patchings must divide the image evenly.
             size_step=32,
         ),
+        NetworkInfo(
+            name="autoformer_v2_t",
+            title="AutoFormerV2-T",
+            kind="transformer",
+            source="Chen et al., Searching the Search Space of Vision Transformer, NeurIPS 2021, arXiv 2111.14725",
+            library="timm",
+            # Swin with windows of 7, 7, 14 and 7 cells a stage. At smaller images, a window that would be larger than
+            # the stage's map covers the map and does not shift.
+            library_name="swin_s3_tiny_224",
+            published=MappingProxyType({"parameters": 28_328_674}),
+            published_source="the authors' network (1000-way head)",
+            counted=Cost(parameters=27_570_440, macs=4_622_575_104, cam_grid=(7, 7)),
+            weights_file=(
+                "autoformerv2_tiny.pt of the darmo project's release 0.0.1, "
+                "or model.safetensors of timm/swin_s3_tiny_224.ms_in1k on the Hugging Face hub"
+            ),
+            size_step=4,
+        ),
     )
 }
 
 
 def names() -> tuple[str, ...]:
-    """Give the names of all networks."""
+    """Give the names of the networks that are listed here; `info` and `build` take timm's names, too."""
     return tuple(_NETWORKS)
 
 
+@lru_cache(maxsize=64)
 def info(name: str) -> NetworkInfo:
-    """Give what is known of a network; raises ModelError with the allowed names."""
+    """Give what is known of a network, listed here or timm's (which loads timm); raises ModelError for any other."""
     if name in _NETWORKS:
         return _NETWORKS[name]
-    close = difflib.get_close_matches(name, _NETWORKS, n=1)
-    hint = f", did you mean {close[0]!r}" if close else ""
-    raise ModelError(f"no network is called {name!r}{hint}; allowed: {', '.join(_NETWORKS)}")
+    import timm
+
+    theirs = [*timm.list_models(), *timm.list_pretrained()]  # without the tag of their weights, and with it
+    if name in theirs:
+        from cxr_kd.models.timm_networks import describe
+
+        return describe(name)
+    close = difflib.get_close_matches(name, [*_NETWORKS, *theirs], n=3)
+    hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
+    raise ModelError(f"no network is called {name!r}{hint}; allowed: {', '.join(_NETWORKS)}, and timm's names")
 
 
 def weights_folder() -> Path:
@@ -193,13 +148,15 @@ def imagenet_file(name: str) -> Path | None:
 
 def imagenet_advice(name: str) -> str:
     """Say which file to put where."""
-    where = f"put {info(name).weights_file} at {weights_folder() / name} with its own suffix (.pt or .safetensors)"
+    file = info(name).weights_file or "a file of your own, for nobody published any,"
+    where = f"put {file} at {weights_folder() / name} with its own suffix (.pt or .safetensors)"
     return f"{where}, or name another folder in CXR_KD_WEIGHTS"
 
 
 def check_imagenet(name: str) -> None:
     """Raise ModelError where a network's ImageNet weights can't be had: in no file, and on no hub."""
-    if info(name).library == "ours" and imagenet_file(name) is None:
+    network = info(name)
+    if (network.library == "ours" or not network.weights_file) and imagenet_file(name) is None:
         raise ModelError(f"the ImageNet weights of {name} are on no hub: {imagenet_advice(name)}")
 
 
@@ -230,9 +187,6 @@ def _parts(network: NetworkInfo, findings: int, image_size: int) -> tuple[nn.Mod
 
         plan = getattr(ofa, network.library_name)
         return ofa.OfaFeatures(plan), ofa.ofa_head(plan, findings)
-    from cxr_kd.models.heads import LinearHead
-    from cxr_kd.models.timm_networks import TimmFeatures
+    from cxr_kd.models.timm_networks import build_timm
 
-    settings = {} if network.size_step == 1 else {"img_size": image_size}
-    backbone = TimmFeatures(network.library_name, **settings)
-    return backbone, LinearHead(backbone.width, findings)
+    return build_timm(network.library_name, image_size, findings)

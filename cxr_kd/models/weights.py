@@ -102,21 +102,20 @@ def load_imagenet(model: CxrClassifier) -> None:
 
 
 def load_published(model: CxrClassifier, state: Mapping[str, torch.Tensor], *, keep_head: bool = False) -> None:
-    """Load a state dict in its authors' layout (darmo's or timm's); `keep_head` loads darmo's last layer, too."""
+    """Load a state dict in its authors' layout (darmo's or timm's); `keep_head` loads its last layer, too."""
     if info(model.name).library == "ours":
         from cxr_kd.models.ofa import from_published
 
         model.load_state_dict(from_published(state, model.state_dict(), keep_head=keep_head))
         return
-    from cxr_kd.models.timm_networks import TimmFeatures, load_timm
+    from cxr_kd.models.timm_weights import load_timm
 
-    assert isinstance(model.backbone, TimmFeatures)
-    load_timm(model.backbone, state)
+    load_timm(model, state, keep_head=keep_head)
 
 
 def _from_hub(name: str) -> dict[str, torch.Tensor]:
     check_imagenet(name)
-    from cxr_kd.models.timm_networks import hub_state
+    from cxr_kd.models.timm_weights import hub_state
 
     try:
         return hub_state(info(name).library_name)

@@ -1,6 +1,7 @@
 """Weights made by a rule from their names, and where the reference vectors are."""
 
 import os
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ def ruled(key: str, shape: tuple[int, ...]) -> torch.Tensor:
     leaf = key.rsplit(".", 1)[-1]
     if leaf == "running_var":
         values = random.uniform(0.5, 1.5, shape)
+    elif leaf == "relative_position_bias_table":
+        values = 0.02 * random.standard_normal(shape)
     elif leaf in ("running_mean", "bias"):
         values = 0.1 * random.standard_normal(shape)
     elif len(shape) == 1:
@@ -48,6 +51,24 @@ def published_state() -> Callable[[torch.nn.Module], dict[str, torch.Tensor]]:
         return state
 
     return make
+
+
+@pytest.fixture(scope="session")
+def autoformer_state() -> Callable[[torch.nn.Module], dict[str, torch.Tensor]]:
+    """A state dict for AutoFormerV2-T in its authors' layout, by the rule; windows as those of the model."""
+
+    def make(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        return {
+            autoformer_key(key): ruled(autoformer_key(key), tuple(v.shape)) for key, v in model.state_dict().items()
+        }
+
+    return make
+
+
+def autoformer_key(key: str) -> str:
+    """The authors' name: patches are merged at the end of a stage there, at the beginning of the next in timm's."""
+    key = key.removeprefix("backbone.network.").replace("head.output.", "head.")
+    return re.sub(r"layers\.(\d)\.downsample", lambda stage: f"layers.{int(stage[1]) - 1}.downsample", key)
 
 
 @pytest.fixture(scope="session")

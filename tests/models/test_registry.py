@@ -9,9 +9,26 @@ import torch
 from cxr_kd.models.registry import ModelError, build, info, names
 
 
-def test_unknown_network_is_answered_with_the_allowed_names():
-    with pytest.raises(ModelError, match=r"called 'densenet16', did you mean 'densenet161'; allowed: eeea_net_c2, "):
-        build("densenet16", ["Mass"])
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [
+        ("densenet16", "'densenet16[19]' or 'densenet16[19]'.*"),
+        ("autoformer", "'autoformer_v2_t'.*"),
+        ("efficientnet-b0", "'efficientnet_b0'.*"),
+        ("resnet18.a9_in1k", ".*'resnet18.a1_in1k'.*"),
+        ("tf_efficientnet_b0_ns", ".*'tf_efficientnet_b0'.*"),  # a name that timm has given up
+    ],
+)
+def test_unknown_network_is_answered_with_close_names_of_ours_and_of_timm(name, close):
+    with pytest.raises(
+        ModelError, match=rf"called '{name}', did you mean {close}; allowed: eeea_net_c2, .*, and timm's"
+    ):
+        build(name, ["Mass"])
+
+
+def test_a_name_like_no_other_is_answered_with_ours():
+    with pytest.raises(ModelError, match=r"no network is called '\?'; allowed: eeea_net_c2, "):
+        info("?")
 
 
 @pytest.mark.parametrize("findings", [[], ["Mass", "Mass"]])

@@ -6,7 +6,7 @@ import safetensors.torch
 import timm
 import torch
 
-from cxr_kd.models.registry import ModelError, build, names, weights_folder
+from cxr_kd.models.registry import ModelError, build, check_imagenet, names, weights_folder
 from cxr_kd.models.weights import load, load_into, read_metadata, read_state, save
 
 SIZE = 64
@@ -141,7 +141,10 @@ def test_imagenet_weights_in_the_authors_layout_are_found_by_name(weights, findi
     assert model.head.output.weight.shape == (14, 1280)
 
 
-@pytest.mark.parametrize(("name", "timm_name"), [("densenet121", "densenet121"), ("visformer_s", "visformer_small")])
+@pytest.mark.parametrize(
+    ("name", "timm_name"),
+    [("densenet121", "densenet121"), ("visformer_s", "visformer_small")],
+)
 def test_imagenet_weights_in_timms_layout_are_fitted_to_the_size(name, timm_name, weights, findings):
     state = timm.create_model(timm_name, num_classes=5).state_dict()
     safetensors.torch.save_file(state, weights / f"{name}.safetensors")
@@ -154,6 +157,16 @@ def test_imagenet_weights_in_timms_layout_are_fitted_to_the_size(name, timm_name
             assert torch.equal(value, state[key]), key
 
 
+def test_imagenet_weights_of_layers_after_the_pooling_are_loaded_into_the_head(weights, findings):
+    state = timm.create_model("ghostnet_050", num_classes=5).state_dict()
+    safetensors.torch.save_file(state, weights / "ghostnet_050.safetensors")
+    model = build("ghostnet_050", findings, image_size=SIZE, pretrained=True)
+    assert torch.equal(model.head.layers[0].weight, state["conv_head.weight"].flatten(1))
+    assert torch.equal(model.head.layers[0].bias, state["conv_head.bias"])
+    assert torch.equal(model.backbone.network.conv_stem.weight, state["conv_stem.weight"])
+    assert model.head.output.weight.shape == (14, 1280)
+
+
 def test_another_networks_file_is_refused_by_its_name(weights, findings):
     safetensors.torch.save_file({"a": torch.zeros(1)}, weights / "densenet121.safetensors")
     with pytest.raises(ModelError, match=r"densenet121\.safetensors: the weights have no 'features\.conv0\.weight'"):
@@ -161,7 +174,14 @@ def test_another_networks_file_is_refused_by_its_name(weights, findings):
 
 
 @pytest.mark.parametrize(
-    ("name", "file"), [("eeea_net_c2", "eeea-c2.pt"), ("densenet161", "model.safetensors of timm/densenet161.tv_in1k")]
+    ("name", "file"),
+    [
+        ("eeea_net_c2", "eeea-c2.pt"),
+        ("densenet161", "model.safetensors of timm/densenet161.tv_in1k"),
+        ("autoformer_v2_t", "autoformerv2_tiny.pt .* or model.safetensors of timm/swin_s3_tiny_224.ms_in1k"),
+        ("mobilenetv3_large_100", "model.safetensors of timm/mobilenetv3_large_100.ra_in1k"),
+        ("test_vit.r160_in1k", "model.safetensors of timm/test_vit.r160_in1k"),
+    ],
 )
 def test_offline_the_error_says_which_file_to_put_where(name, file, weights, findings, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -170,6 +190,12 @@ def test_offline_the_error_says_which_file_to_put_where(name, file, weights, fin
         build(name, findings, image_size=SIZE, pretrained=True)
     assert str(weights / name) in str(caught.value)
     assert "CXR_KD_WEIGHTS" in str(caught.value)
+
+
+def test_a_network_that_nobody_published_weights_of_is_told_from_the_others(weights):
+    check_imagenet("densenet121")
+    with pytest.raises(ModelError, match=r"of densenet264d are on no hub"):
+        check_imagenet("densenet264d")
 
 
 def test_without_a_setting_weights_are_looked_for_in_the_project(monkeypatch, request):
