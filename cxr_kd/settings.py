@@ -29,7 +29,8 @@ LAYOUTS: Mapping[str, str] = {
     ),
     "chexpert": (
         "what Stanford AIMI publishes: the folder CheXpert-v1.0 or CheXpert-v1.0-small, with train.csv, valid.csv, "
-        "train/ and valid/ (and test.csv and test/, where you have them). Part of the images will do"
+        "train/ and valid/ (and test/ with test_labels.csv, where you have them). Of the full edition, which comes in "
+        "batches, move the patient folders of all training batches into train/. Part of the images will do"
     ),
     "padchest": (
         "what BIMCV publishes: PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv (or .csv.gz), and the PNG images, "

@@ -12,7 +12,7 @@ import pandas as pd
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import OLDEST, ages, read_label_file, sexes
 from cxr_kd.data.table import NO_FILE, CxrTable, Published
-from cxr_kd.settings import ChexpertSettings, Uncertain
+from cxr_kd.settings import LAYOUTS, ChexpertSettings, Uncertain
 
 # In the order of the published tables, which is that of every label array.
 FINDINGS = (
@@ -227,9 +227,4 @@ def _given_split(sides: Mapping[str, pd.DataFrame]) -> dict[str, frozenset[str]]
 
 
 def _what_to_put_where(root: Path, missing: str) -> str:
-    return (
-        f"{root}: {missing} of CheXpert. Put there what Stanford AIMI publishes: train.csv, valid.csv and the folders "
-        "train/ and valid/ (and test/ with test_labels.csv, if you have them), or the folder CheXpert-v1.0-small or "
-        "CheXpert-v1.0 that holds them. Of the full edition, which comes in batches, move the patient folders of all "
-        "training batches into train/. Part of the images will do."
-    )
+    return f"{root}: {missing} of CheXpert. Put there {LAYOUTS['chexpert']}."

@@ -13,7 +13,7 @@ from cxr_kd.data.label_file import OLDEST, LabelFile, read_label_file, sexes
 from cxr_kd.data.padchest_files import UNREADABLE
 from cxr_kd.data.padchest_labels import FINDINGS, UNRELIABLE, column, label_sets, refuse_unknown, spelling
 from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
-from cxr_kd.settings import PadchestSettings
+from cxr_kd.settings import LAYOUTS, PadchestSettings
 
 PROJECTIONS = ("PA", "AP", "AP_horizontal", "L", "COSTAL", "EXCLUDE")
 
@@ -197,8 +197,4 @@ def _nothing_left(root: Path, counts: Mapping[str, int], label_table: Path) -> s
 def _what_to_put_where(root: Path, images: object, label_table: Path | None) -> str:
     missing = [] if images else ["no image of the label table" if label_table else "no image"]
     missing += [] if label_table else ["no label table"]
-    return (
-        f"{root}: {' and '.join(missing)} of PadChest. Put there what BIMCV publishes: {_LABEL_TABLES[0]} (or .gz) "
-        "and the images, in the folder itself, in images/, or in the numbered folders of the archives (0/ to 54/) in "
-        "either. Part of the images will do."
-    )
+    return f"{root}: {' and '.join(missing)} of PadChest. Put there {LAYOUTS['padchest']}."
