@@ -1,0 +1,153 @@
+"""The losses of maps, attention and features: golden values, gradients, and the scales that must not matter."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxr_kd.distill.map_losses import attention, attention_transfer, hint, map_cosine, on_one_grid, seen
+
+seeds = st.integers(0, 2**16)
+factors = st.floats(1e-3, 1e3)
+
+
+def answer(seed, *, images=4, findings=3, grid=7):
+    """Maps (B, L, grid, grid) and logits (B, L) of one network, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(images, findings, grid, grid, dtype=torch.float64, generator=generator)
+    return maps, 3 * torch.randn(images, findings, dtype=torch.float64, generator=generator)
+
+
+def cosine_by_hand(student, teacher, logits):
+    """The loss of e2KD with numpy, one map at a time, weighted by how far each logit is above its mean."""
+    total, weights = 0.0, 0.0
+    for image in range(len(logits)):
+        for finding in range(logits.shape[1]):
+            weight = max(0.0, logits[image, finding] - logits[:, finding].mean())
+            s, t = (np.where(m > 0, m, 0.2 * m)[image, finding].ravel() for m in (student, teacher))
+            total += weight * (1 - s @ t / np.sqrt((s @ s) * (t @ t)))
+            weights += weight
+    return total / weights
+
+
+@given(seeds, seeds)
+@settings(max_examples=20)
+def test_map_cosine_is_its_equation(student_seed, teacher_seed):
+    student, (teacher, logits) = answer(student_seed)[0], answer(teacher_seed)
+    by_hand = cosine_by_hand(student.numpy(), teacher.numpy(), logits.numpy())
+    assert map_cosine(student, teacher, logits).item() == pytest.approx(by_hand)
+
+
+def test_golden_values():
+    student = torch.tensor([[[3.0, 4.0]]]).unsqueeze(0).expand(2, 1, 1, 2)
+    teacher = torch.tensor([[[4.0, 3.0]]]).unsqueeze(0).expand(2, 1, 1, 2)
+    logits = torch.tensor([[2.0], [0.0]])
+    assert map_cosine(student, teacher, logits).item() == pytest.approx(1 - 24 / 25)
+    assert attention_transfer(student[:, 0], teacher[:, 0]).item() == pytest.approx(2 / 25)
+    assert hint(student, teacher).item() == pytest.approx(0.5)
+    assert attention(torch.tensor([1.0, -2.0, 3.0]).view(1, 3, 1, 1)).item() == pytest.approx(14 / 3)
+
+
+def test_gradients_agree_with_finite_differences():
+    (student, _), (teacher, logits) = answer(0), answer(1, grid=4)
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda maps: map_cosine(maps, teacher, logits), student)
+    assert torch.autograd.gradcheck(lambda maps: attention_transfer(attention(maps), attention(teacher)), student)
+    assert torch.autograd.gradcheck(lambda maps: hint(maps, teacher), student)
+
+
+@given(seeds, factors, factors, factors, st.floats(-50, 50))
+def test_neither_side_s_scale_matters_nor_the_rate_of_a_finding(seed, student_scale, teacher_scale, logit_scale, shift):
+    student, (teacher, logits) = answer(seed)[0], answer(seed + 1)
+    scaled = map_cosine(student_scale * student, teacher_scale * teacher, logit_scale * logits)
+    torch.testing.assert_close(scaled, map_cosine(student, teacher, logits))
+    rarer = logits + torch.tensor([shift, 0.0, 0.0])
+    torch.testing.assert_close(map_cosine(student, teacher, rarer), map_cosine(student, teacher, logits))
+    ours, theirs = attention(student), attention(teacher)
+    scaled = attention_transfer(student_scale * ours, teacher_scale * theirs)
+    torch.testing.assert_close(scaled, attention_transfer(ours, theirs))
+
+
+@given(seeds, st.permutations(range(4)), st.permutations(range(3)))
+def test_neither_order_nor_orientation_matters(seed, rows, columns):
+    student, (teacher, logits) = answer(seed, grid=4)[0], answer(seed + 1)
+    loss = map_cosine(student, teacher, logits)
+    shuffled = map_cosine(student[rows][:, columns], teacher[rows][:, columns], logits[rows][:, columns])
+    torch.testing.assert_close(shuffled, loss)
+    torch.testing.assert_close(map_cosine(student.flip(-1).mT, teacher.flip(-1).mT, logits), loss)
+
+
+@given(seeds, factors)
+def test_agreement_up_to_scale_costs_nothing_and_opposition_most(seed, factor):
+    maps, logits = answer(seed)
+    maps = maps.abs()  # evidence against is seen by a fifth: only maps without any have an exact opposite
+    assert abs(map_cosine(factor * maps, maps, logits).item()) < 1e-12
+    assert map_cosine(-factor * maps, maps, logits).item() == pytest.approx(2)
+    assert abs(attention_transfer(factor * maps[:, 0], maps[:, 0]).item()) < 1e-12
+    assert hint(maps, maps) == 0
+
+
+def bump(grid, centre):
+    """A blob of evidence at `centre` (a fraction of the side), on a grid of cells, as a map (1, 1, grid, grid)."""
+    cells = (torch.arange(grid) + 0.5) / grid
+    return torch.exp(-(((cells - centre[0]) / 0.15) ** 2))[:, None] * torch.exp(-(((cells - centre[1]) / 0.15) ** 2))
+
+
+def test_maps_of_different_grids_are_compared_by_place():
+    logits = torch.tensor([[2.0], [-2.0]])
+    places = [(0.25, 0.25), (0.5, 0.5), (0.75, 0.25)]
+    for place in places:
+        teacher = bump(7, place).expand(2, 1, 7, 7)
+        costs = [map_cosine(bump(4, other).expand(2, 1, 4, 4), teacher, logits).item() for other in places]
+        assert min(costs) == costs[places.index(place)] < 0.15
+        assert max(costs) > 0.5
+        other_way_round = map_cosine(teacher, bump(4, place).expand(2, 1, 4, 4), logits).item()
+        assert other_way_round == pytest.approx(costs[places.index(place)])
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.floats(-10, 10))
+def test_maps_meet_on_the_smaller_grid_and_even_ones_stay_even(height, width, other_height, other_width, value):
+    first, second = on_one_grid(torch.full((2, height, width), value), torch.ones(2, other_height, other_width))
+    assert first.shape == second.shape == (2, min(height, other_height), min(width, other_width))
+    torch.testing.assert_close(first, torch.full_like(first, value))
+
+
+def test_only_findings_that_the_teacher_sees_are_pulled():
+    student, (teacher, logits) = answer(0)[0].requires_grad_(), answer(1)
+    logits[:, 0] = -4.0  # the same for every image: of this finding the teacher sees nothing in any
+    teacher[2, 1] = 0.0  # no evidence anywhere
+    (gradient,) = torch.autograd.grad(map_cosine(student, teacher, logits), student)
+    above = logits > logits.mean(dim=0)
+    above[2, 1] = False
+    assert not above[:, 0].any()
+    assert torch.equal(gradient.abs().amax(dim=(-2, -1)) > 0, above)
+
+
+def test_what_is_seen_is_above_the_mean_of_the_batch_by_how_much():
+    logits = torch.tensor([[-3.0, 0.5], [-3.0, 0.5], [0.0, 0.5]])
+    torch.testing.assert_close(seen(logits), torch.tensor([[0.0, 0.0], [0.0, 0.0], [2.0, 0.0]]))
+    assert not seen(logits[:1]).any()
+
+
+def test_an_empty_map_is_pulled_too():
+    """After Grad-CAM's relu this student's maps would be zero, and so would every gradient."""
+    student, (teacher, logits) = -1 - answer(0)[0].abs(), answer(1)
+    student.requires_grad_()
+    before = map_cosine(student, teacher, logits)
+    (gradient,) = torch.autograd.grad(before, student)
+    assert map_cosine(student - 0.1 * gradient / gradient.abs().max(), teacher, logits) < before
+
+
+@pytest.mark.parametrize("value", [0.0, -2.0])
+def test_maps_without_evidence_give_finite_losses_and_gradients(value):
+    student, (teacher, logits) = torch.full((4, 3, 7, 7), value, requires_grad=True), answer(0)
+    for loss in (
+        map_cosine(student, teacher.float(), logits.float()),
+        map_cosine(student, torch.zeros(4, 3, 7, 7), logits.float()),
+        map_cosine(student[:1], teacher[:1].float(), logits[:1].float()),
+        attention_transfer(attention(student), attention(teacher.float())),
+    ):
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert torch.isfinite(loss)
+        assert torch.isfinite(gradient).all()

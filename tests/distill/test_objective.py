@@ -1,0 +1,192 @@
+"""The objective: the weighted sum of what a study names, and what it asks of student and teacher."""
+
+import copy
+from typing import get_args
+
+import pytest
+import torch
+from pydantic import ValidationError
+from small_networks import radiographs, small_network
+
+from cxr_kd.distill import losses, map_losses
+from cxr_kd.distill.objective import NEEDS, Objective
+from cxr_kd.distill.outputs import Need, Outputs, observe
+from cxr_kd.settings import NEEDS_LIVE_TEACHER, TEACHER_LOSSES, LossName, LossSettings
+
+EVERY = get_args(LossName)
+LABELS = (torch.rand(8, 3, generator=torch.Generator().manual_seed(1)) < 0.4).float()
+KNOWN = torch.rand(8, 3, generator=torch.Generator().manual_seed(2)) < 0.9
+
+
+def objective_of(*names, **settings):
+    rates = losses.positive_rates(LABELS)
+    return Objective(dict.fromkeys(names, 1.0), positive_rates=rates, widths=(6, 9), **settings)
+
+
+@pytest.fixture
+def images():
+    return radiographs()
+
+
+@pytest.fixture
+def student():
+    return small_network(0, stride=4)
+
+
+@pytest.fixture
+def teacher():
+    return small_network(1, channels=9).eval()
+
+
+@pytest.fixture
+def answer(teacher, images):
+    with torch.no_grad():
+        return observe(teacher, images, get_args(Need))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_loss_that_a_study_may_name_teaches_a_student(name, student, answer, images):
+    objective = objective_of(name)
+    seen = observe(student, images, objective.needs)
+    total, terms = objective(seen, answer if name in TEACHER_LOSSES else None, LABELS, KNOWN)
+    total.backward()
+    assert list(terms) == [name]
+    assert total.item() == terms[name].item() > 0
+    assert next(student.backbone.parameters()).grad.abs().max() > 0
+    assert all(parameter.grad.abs().max() > 0 for parameter in objective.module.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(TEACHER_LOSSES))
+def test_a_loss_that_needs_a_teacher_says_so(name, student, answer, images):
+    objective = objective_of(name)
+    seen = observe(student, images, objective.needs)
+    with pytest.raises(ValueError, match=f"{name} needs a teacher's answer"):
+        objective(seen, None, LABELS, KNOWN)
+    for need in objective.needs:
+        with pytest.raises(ValueError, match=f"without {need}"):
+            objective(seen, Outputs(answer.logits), LABELS, KNOWN)
+
+
+def test_the_needs_are_those_of_the_losses_with_a_weight():
+    assert Objective({"focal_bce": 1.0, "logit_mse": 0.5}).needs == set()
+    assert Objective({"focal_bce": 1.0, "map_cosine": 0.0}).needs == set()
+    assert Objective({"map_cosine": 0.1, "attention_transfer": 1}).needs == {"maps", "attention"}
+    assert {name for name in EVERY if NEEDS.get(name) == "features"} == NEEDS_LIVE_TEACHER <= TEACHER_LOSSES
+
+
+def test_the_objective_is_the_weighted_sum_of_its_terms(student, answer, images):
+    weights = {"focal_bce": 1.0, "logit_mse": 0.5, "map_cosine": 0.1, "bce": 0.0}
+    seen = observe(student, images, ("maps",))
+    total, terms = Objective(weights, focusing=1.0)(seen, answer, LABELS, KNOWN)
+    assert set(terms) == {"focal_bce", "logit_mse", "map_cosine"}
+    expected = losses.focal_bce(seen.logits, LABELS, KNOWN, focusing=1.0)
+    expected = expected + 0.5 * losses.logit_mse(seen.logits, answer.logits)
+    expected = expected + 0.1 * map_losses.map_cosine(seen.part("maps"), answer.part("maps"), answer.logits)
+    torch.testing.assert_close(total, expected)
+    assert not any(term.requires_grad for term in terms.values())
+
+
+@pytest.mark.parametrize("weights", [{}, {"bce": 0.0}, {"no_such_loss": 1.0}])
+def test_an_objective_without_a_known_loss_is_refused(weights):
+    with pytest.raises(ValueError, match=r"loss"):
+        Objective(weights)
+
+
+@pytest.mark.parametrize(("name", "missing"), [("hint", "widths"), ("focal_bce_balanced", "positive_rates")])
+def test_a_loss_without_what_it_is_built_from_is_refused(name, missing):
+    with pytest.raises(ValueError, match=f"{name} needs {missing}"):
+        Objective({name: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "name"),
+    [
+        ("focusing", 0.5, "focal_bce"),
+        ("focusing", 0.5, "focal_bce_balanced"),
+        ("positive_focusing", 1.0, "asymmetric"),
+        ("negative_focusing", 1.0, "asymmetric"),
+        ("margin", 0.3, "asymmetric"),
+        ("temperature", 5.0, "binary_kl"),
+    ],
+)
+def test_every_setting_reaches_its_loss_and_no_other(setting, value, name, student, answer, images):
+    needs = objective_of(*EVERY).needs
+    seen = observe(student, images, needs)
+    torch.manual_seed(0)
+    _, before = objective_of(*EVERY)(seen, answer, LABELS, KNOWN)
+    torch.manual_seed(0)
+    _, after = objective_of(*EVERY, **{setting: value})(seen, answer, LABELS, KNOWN)
+    changed = {each for each in EVERY if before[each] != after[each]}
+    assert name in changed
+    assert changed <= {"focal_bce", "focal_bce_balanced"} if setting == "focusing" else changed == {name}
+
+
+def test_settings_are_those_of_the_study():
+    Objective({"bce": 1.0}, **LossSettings().model_dump())
+    with pytest.raises(ValidationError, match="sharpness"):
+        Objective({"bce": 1.0}, sharpness=1.0)
+
+
+def test_kept_answers_lose_nothing_but_their_rounding(student, answer, images):
+    """Losses of a float16 answer are those of the same numbers in float32, and near those of the answer itself."""
+    names = sorted(TEACHER_LOSSES - NEEDS_LIVE_TEACHER)
+    objective, kept = objective_of(*names), answer.to(torch.float16)
+    seen = observe(student, images, objective.needs)
+    total, terms = objective(seen, kept, LABELS, KNOWN)
+    assert total.dtype == torch.float32
+    assert terms == objective(seen, kept.to(torch.float32), LABELS, KNOWN)[1]
+    live = objective(seen, answer, LABELS, KNOWN)[1]
+    for name in names:
+        assert terms[name].item() == pytest.approx(live[name].item(), rel=5e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [50.0, -50.0, 6e4, -6e4])
+def test_kept_answers_of_any_size_give_finite_losses_and_gradients(size, images):
+    names = sorted(set(EVERY) - NEEDS_LIVE_TEACHER)
+    generator = torch.Generator().manual_seed(0)
+    logits = (size * torch.rand(8, 3, generator=generator).round()).half()
+    kept = Outputs(
+        logits, maps=(logits[:, :, None, None] * torch.rand(8, 3, 7, 7)).half(), attention=torch.rand(8, 7, 7)
+    )
+    for student in (torch.zeros(8, 3), torch.full((8, 3), 6e4), torch.full((8, 3), -6e4)):
+        parts = [student, torch.randn(8, 3, 4, 4), torch.rand(8, 4, 4)]
+        for part in parts:
+            part.requires_grad_()
+        total, terms = objective_of(*names)(Outputs(*parts), kept, LABELS, KNOWN)
+        total.backward()
+        assert all(torch.isfinite(term) for term in terms.values()), terms
+        assert all(torch.isfinite(part.grad).all() for part in parts)
+
+
+def test_automatic_mixed_precision_does_not_reach_the_losses(student, answer, images):
+    objective = objective_of("hint", "map_cosine", "logit_mse")
+    seen = observe(student, images, objective.needs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, terms = objective(seen, answer, LABELS, KNOWN)
+    assert terms == objective(seen, answer, LABELS, KNOWN)[1]
+
+
+@pytest.mark.parametrize("name", ["map_cosine", "attention_transfer", "hint"])
+def test_a_student_learns_to_look_where_its_teacher_looks(name, student, answer, images):
+    torch.manual_seed(0)
+    objective = objective_of(name)
+    optimizer = torch.optim.Adam([*student.parameters(), *objective.module.parameters()], lr=0.02)
+    history = []
+    for _ in range(60):
+        loss, _ = objective(observe(student, images, objective.needs), answer, LABELS, KNOWN)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())
+    assert history[-1] < 0.5 * history[0]
+
+
+def test_a_student_like_its_teacher_has_nothing_to_learn(teacher, images):
+    twin = copy.deepcopy(teacher)
+    objective = objective_of(*sorted(TEACHER_LOSSES - {"hint"}))
+    with torch.no_grad():
+        answer = observe(teacher, images, objective.needs)
+    total, _ = objective(observe(twin, images, objective.needs), answer, LABELS, KNOWN)
+    total.backward()
+    assert abs(total.item()) < 1e-5
+    assert all(parameter.grad.abs().max() < 1e-4 for parameter in twin.parameters())
