@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cxr_kd.data import blocks
+from cxr_kd.data import processes
 from cxr_kd.data.cache import build_cache, open_cache
 from cxr_kd.data.table import CxrTable
 
@@ -63,7 +63,7 @@ def watch_children(peaks: dict[int, float]) -> None:
 
 
 def measure_build(root: Path, folder: Path, images: int, _: int) -> None:
-    blocks.PROCESS_START_SECONDS = 0.0  # few images too are built by processes
+    processes.PROCESS_START_SECONDS = 0.0  # few images too are built by processes
     children: dict[int, float] = {}
     threading.Thread(target=watch_children, args=(children,), daemon=True).start()
     build_cache(table_of(root, images), folder, SIZE, workers=WORKERS, progress=False)

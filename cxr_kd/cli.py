@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cxr_kd.data.check import Check
-    from cxr_kd.settings import DataSettings
+    from cxr_kd.settings import DataSettings, Intensity
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Explainable distillation of chest X-ray classifiers."
@@ -110,7 +111,7 @@ def data_check(
     root: Annotated[Path, typer.Option(help="The folder that holds the data set.", envvar="CXR_KD_DATA")],
     dataset: Annotated[str | None, typer.Option(help="Its name: chestxray14, chexpert, padchest, ...")] = None,
     study: Annotated[
-        str | None, typer.Option(help="A study whose data part says how to read it: options, findings, split.")
+        str | None, typer.Option(help="A study that says how to read it: options, findings, split, greys.")
     ] = None,
     labels_only: Annotated[bool, typer.Option("--labels-only", help="Don't open the image files.")] = False,
     pictures: Annotated[
@@ -121,21 +122,24 @@ def data_check(
 ) -> None:
     """Verify a data set before anyone trains on it: counts, labels, splits, and every image file.
 
-    Exit status: 0 all is well (it may differ from the published data set, as a part of it does), 1 problems were
-    found, 2 it can't be read at all.
+    Exit status: 0 all is well (it may differ from the published data set, as a part of it does: rows without an image
+    file are no problem there, only in a folder of one's own), 1 problems were found, 2 it can't be read at all, or the
+    pictures can't be written.
     """
     from cxr_kd.data.check import check
 
     with _refusal_ends_with(2):
-        settings = _data_settings(dataset, study)
-        checks = check(settings, root, images=not labels_only, workers=workers)
+        settings, intensity, keep_aspect = _how_to_read(dataset, study)
+        if pictures:
+            _check_place(pictures)
+        checks = check(settings, root, images=not labels_only, intensity=intensity, workers=workers)
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in checks], indent=2, ensure_ascii=False))
     else:
         _print_checks(checks, f"{settings.dataset} in {root}")
     if pictures:
         with _refusal_ends_with(1):
-            _write_contact_sheet(settings, root, pictures)
+            _write_contact_sheet(settings, root, pictures, intensity=intensity, keep_aspect=keep_aspect)
     if any(each.verdict == "problem" for each in checks):
         raise typer.Exit(1)
 
@@ -152,20 +156,26 @@ def _refusal_ends_with(status: int) -> Iterator[None]:
         raise typer.Exit(status) from None
 
 
-def _data_settings(dataset: str | None, study: str | None) -> DataSettings:
-    """The data part of a study, or a data set as it is read where nobody says how. Raises StudyError."""
-    from pydantic import ValidationError
-
-    from cxr_kd.settings import DataSettings, StudyError
+def _how_to_read(dataset: str | None, study: str | None) -> tuple[DataSettings, Intensity, bool]:
+    """Data set, `intensity` and `keep_aspect` of a study, or as they are where nobody says. Raises StudyError."""
+    from cxr_kd.settings import StudyError
     from cxr_kd.study import load
 
     if study:
-        settings = load(study).data
-        if dataset not in (None, settings.dataset):
-            raise StudyError(f"study {study!r} is about the data set {settings.dataset!r}, not {dataset!r}: drop one")
-        return settings
+        told = load(study)
+        if dataset not in (None, told.data.dataset):
+            raise StudyError(f"study {study!r} is about the data set {told.data.dataset!r}, not {dataset!r}: drop one")
+        return told.data, told.intensity, told.keep_aspect
     if not dataset:
         raise StudyError("name the data set: --dataset NAME, or a study that says how to read it: --study FILE")
+    return _as_published(dataset), "fixed", False
+
+
+def _as_published(dataset: str) -> DataSettings:
+    from pydantic import ValidationError
+
+    from cxr_kd.settings import DataSettings, StudyError
+
     split = {"split": "medmnist-random-70-10-20"} if dataset == "chestmnist" else {}
     try:
         return DataSettings.model_validate({"dataset": dataset, **split})
@@ -175,12 +185,32 @@ def _data_settings(dataset: str | None, study: str | None) -> DataSettings:
         raise StudyError(f"--dataset {dataset}: {why}; or give a study that says it: --study FILE") from None
 
 
-def _write_contact_sheet(settings: DataSettings, root: Path, file: Path) -> None:
+def _check_place(pictures: Path) -> None:
+    """End with status 2 where a file can't be written: better now than when every image has been decoded."""
+    with _writing_ends_with_2(pictures):
+        if pictures.is_dir():
+            raise IsADirectoryError("it is a folder")
+        pictures.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=pictures.parent).close()
+
+
+@contextmanager
+def _writing_ends_with_2(pictures: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        typer.echo(f"--pictures {pictures}: can't be written ({error}); name a PNG file in a folder of yours", err=True)
+        raise typer.Exit(2) from None
+
+
+def _write_contact_sheet(settings: DataSettings, root: Path, file: Path, **how: Any) -> None:
     from cxr_kd.data import read
     from cxr_kd.report.data_figures import contact_sheet
     from cxr_kd.report.pictures import keep, sample
 
-    keep(contact_sheet(sample(read(settings, root))), file)
+    sheet = contact_sheet(sample(read(settings, root), **how))
+    with _writing_ends_with_2(file):
+        keep(sheet, file)
 
 
 def _print_checks(checks: list[Check], title: str) -> None:

@@ -79,11 +79,14 @@ def _student(study: Study, run: Run, data: Step, teachers: dict[str, Step]) -> S
 
 
 def _root(study: Study) -> dict[str, Any]:
-    """Where the data set lies, and what lies there: names, sizes and times of its files and folders, not of images."""
+    """Where the data set lies, and what lies there: names, sizes and times of its tables, lists and folders."""
     root = study.data_root()
     if study.made_root:  # what lies there comes from settings, which are settings already
         return {"root": str(root)}
-    entries = [(path.name, path.stat()) for path in sorted(root.iterdir())]
+    named = [study.data.folder.table] if study.data.folder else []
+    named += list(study.data.lists.model_dump().values()) if study.data.lists else []
+    paths = {*root.iterdir(), *root.glob("*/*.csv"), *(root / name for name in named)}  # CheXpert's lie a folder down
+    entries = [(str(path.relative_to(root)), path.stat()) for path in sorted(paths) if path.exists()]
     return {"root": str(root), "entries": [(name, state.st_size, state.st_mtime_ns) for name, state in entries]}
 
 

@@ -45,20 +45,35 @@ TOLD = {
 }
 
 
+NOWHERE = "http://127.0.0.1:9"  # nobody answers there: as without a network
+
+
 def run(study: Path, data: Path | None) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--profile",
                str(ROOT / "workflow" / "profiles" / "local"), "--directory", str(study.parent.parent),
                "--config", f"study={study}"]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name != "CXR_KD_DATA"}
-    environment |= {"CXR_KD_DATA": str(data)} if data else {}
+    environment |= {"CXR_KD_DATA": str(data)} if data else {"https_proxy": NOWHERE, "http_proxy": NOWHERE}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-@pytest.mark.parametrize("name", ["chexpert", "padchest", "own-data"])
+@pytest.mark.parametrize("name", ["chexpert", "padchest", "own-data"])  # chestmnist fetches its own
 def test_without_its_data_a_study_says_what_to_put_where(name: str, tmp_path: Path):
     ended = run(ROOT / "studies" / f"{name}.yaml", None)
     assert ended.returncode != 0
     assert re.search(rf"make study STUDY=studies/{name}\.yaml DATA=DIR .*Put there ", ended.stdout + ended.stderr)
+
+
+@pytest.mark.slow
+def test_without_a_network_chestmnist_says_what_to_put_where(tmp_path: Path):
+    study = tmp_path / "studies" / "chestmnist.yaml"
+    study.parent.mkdir()
+    study.write_text((ROOT / "studies" / study.name).read_text())
+    ended = run(study, None)
+    assert ended.returncode != 0
+    told = r"the download failed \(.*\)\. Put chestmnist_64\.npz of ChestMNIST into .*runs/chestmnist"
+    assert re.search(told, ended.stdout + ended.stderr)
+    assert not list((tmp_path / "runs" / "chestmnist").glob("*"))
 
 
 @pytest.mark.slow

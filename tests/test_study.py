@@ -161,3 +161,20 @@ def test_steps_come_after_what_they_need():
     for step in steps(studies.load("smoke")):
         assert {needed.name for needed in step.needs} <= done
         done.add(step.name)
+
+
+def test_an_edited_table_a_folder_down_or_a_list_is_seen(tmp_path, monkeypatch):
+    text = SMOKE.replace("dataset: phantom", "dataset: chexpert").replace("split: random-70-10-20", "split: lists")
+    lists = "lists: {train: l/a.txt, validation: l/b.txt, test: l/c.txt}"
+    text = re.sub(r"  phantom: .*", f"  {lists}", text)
+    data = tmp_path / "data"
+    for name in ("CheXpert-v1.0-small/train.csv", "l/a.txt", "l/b.txt", "l/c.txt"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text("a")
+    monkeypatch.setenv("CXR_KD_DATA", str(data))
+    study = studies.load(written(tmp_path, text))
+    seen = {steps(study)[0].identity}
+    for name in ("CheXpert-v1.0-small/train.csv", "l/b.txt"):
+        (data / name).write_text("ab")
+        seen.add(steps(study)[0].identity)
+    assert len(seen) == 3

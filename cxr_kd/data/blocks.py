@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxr_kd.data.decode import decode
-from cxr_kd.data.errors import DataError
-from cxr_kd.data.processes import over_processes
+from cxr_kd.data.errors import DataError, StorageError
+from cxr_kd.data.processes import soonest_done
 from cxr_kd.files import read_json, write_json
 
 if TYPE_CHECKING:
     from cxr_kd.settings import Intensity  # a worker needs no pydantic
 
-PROCESS_START_SECONDS = 1.0  # until a new Python process is at work
+_GOES_ON = "mend this and start again: it goes on. Or take the file away: another cache is built, without it"
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,15 @@ class Block:
 
         Raises:
             DataError: where the folder can't be written to. An image that can't be read is recorded with the reason.
+            StorageError: where the storage is at fault, not the file: recorded, the image would never be tried again.
         """
         images = np.zeros((len(self.paths), self.size, self.size), np.uint8)
         unreadable: dict[int, str] = {}
         for position, path in enumerate(self.paths):
             try:
                 images[position] = decode(Path(path), self.size, keep_aspect=self.keep_aspect, intensity=self.intensity)
+            except StorageError as error:
+                raise StorageError(f"{error}; {_GOES_ON}") from error
             except DataError as error:
                 unreadable[self.first + position] = str(error).removeprefix(f"{path}: ")
         with writing_to(self.folder):
@@ -94,13 +96,7 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def build_blocks(blocks: Sequence[Block], workers: int, report: Callable[[int], object]) -> None:
-    """Build the blocks: here as long as that is soonest done, else over processes."""
-    for position, block in enumerate(blocks):
-        started = time.perf_counter()
-        report(block.build())
-        left = (len(blocks) - position - 1) * (time.perf_counter() - started)
-        if workers > 1 and left * (1 - 1 / workers) > PROCESS_START_SECONDS:
-            with closing(over_processes(Block.build, blocks[position + 1 :], workers)) as built:
-                for images in built:
-                    report(images)
-            return
+    """Build the blocks, over processes where that pays; `report` is told the number of images of each that is done."""
+    with closing(soonest_done(Block.build, blocks, workers)) as built:
+        for images in built:
+            report(images)

@@ -99,8 +99,11 @@ def open_cache(folder: Path) -> Cache:
         raise DataError(
             f"{folder}: cache of format {manifest.get('format')}, not {FORMAT}; delete it and build it again"
         )
-    images = np.load(folder / "images.npy", mmap_mode="r")
-    index, quarantine = (pd.read_parquet(folder / f"{name}.parquet") for name in ("index", "quarantine"))
+    try:
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        index, quarantine = (pd.read_parquet(folder / f"{name}.parquet") for name in ("index", "quarantine"))
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise DataError(f"{folder}: a damaged cache ({error}); delete the folder and build it again") from error
     return Cache(folder, images, index, quarantine, manifest)
 
 
@@ -239,7 +242,9 @@ def _finish(table: CxrTable, folder: Path, plan: dict[str, Any], blocks: list[Bl
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        content: dict[str, Any] = read_json(path)
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: not what this project wrote")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

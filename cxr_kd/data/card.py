@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cxr_kd.data.cache import Cache
 from cxr_kd.data.splits import SIDES, Split
 from cxr_kd.data.table import CxrTable
+
+LOOKED_AT = 256  # images, for their brightest grey
 
 SEX_NAMES = {"F": "women", "M": "men", "": "unknown"}
 
@@ -17,8 +20,9 @@ def card_of(table: CxrTable, cache: Cache, split: Split, identity: str) -> dict[
     """Return the card of a study's data as plain values, for `data.json`; `identity` is `Prepared.identity`.
 
     `known` counts the labels that somebody gave, `prevalence` is positives of those (None where there are none). Sex
-    and age are of patients, as at their first image on that side; age is median and quartiles in years. `quarantine`
-    counts the files that could not be read by reason, `quarantined` all of them.
+    and age are of patients, as at their first image on that side; age is median and quartiles in years. `brightest` is
+    the median, over at most LOOKED_AT images evenly spaced, of the brightest grey of each. `quarantine` counts the
+    files that could not be read by reason, `quarantined` all of them.
     """
     sides = {side: table.select(getattr(split, side)).frame for side in SIDES}
     labels = {side: frame[list(table.findings)] for side, frame in sides.items()}
@@ -27,6 +31,7 @@ def card_of(table: CxrTable, cache: Cache, split: Split, identity: str) -> dict[
         "kind": table.kind,
         "source": {key: text for key, text in table.source.items() if key != "fingerprint"},
         "image_size": cache.images.shape[1],
+        "brightest": _brightest(table, cache),
         "identity": identity,
         "images": len(table.frame),
         "patients": int(table.frame["patient_id"].nunique()),
@@ -43,6 +48,12 @@ def card_of(table: CxrTable, cache: Cache, split: Split, identity: str) -> dict[
         "quarantined": len(cache.quarantine),
         "quarantine": {str(why): int(n) for why, n in cache.quarantine["reason"].value_counts().items()},
     }
+
+
+def _brightest(table: CxrTable, cache: Cache) -> float:
+    rows = cache.rows(table.frame["image_id"])
+    spaced = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
+    return float(np.median([cache.pixels(row).max() for row in spaced[:, np.newaxis]]))  # one in memory at a time
 
 
 def _counts(where: pd.DataFrame) -> dict[str, int]:

@@ -14,18 +14,18 @@ import pandas as pd
 
 from cxr_kd.data import READERS, read
 from cxr_kd.data.errors import DataError
-from cxr_kd.data.readability import faults
+from cxr_kd.data.formats.greys import DARK
+from cxr_kd.data.readability import Seen, look
 from cxr_kd.data.splits import make_split
 from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
-from cxr_kd.settings import DataSettings
+from cxr_kd.settings import DataSettings, Intensity
 
 Verdict = Literal["ok", "differs", "problem"]
 WHOLE = 0.99  # of the published images: a table that has them is taken for the whole data set
 NAMED = 10  # files or patients that a detail names
-VERDICTS: dict[str, Verdict] = {  # of what a reader leaves out: the reasons that are about files
-    NO_FILE: "problem",
-    NO_ROW: "differs",
-}
+EVERY_ROW = "of every row of the label table: views, projections and image files were not looked at"
+STRETCH = "`intensity: per-image` in the study stretches greys of more than 8 bits (16-bit PNG, DICOM)"
+AS_STORED = "greys of 8 bits stay as they are stored"
 
 
 @dataclass(frozen=True)
@@ -44,24 +44,40 @@ class Check:
 
 
 def check(
-    settings: DataSettings, root: Path, *, images: bool = True, workers: int = 1, progress: bool = True
+    settings: DataSettings,
+    root: Path,
+    *,
+    images: bool = True,
+    intensity: Intensity = "fixed",
+    workers: int = 1,
+    progress: bool = True,
 ) -> list[Check]:
     """Verify the data set in `root`: its label table, and with `images` every image file, decoded over processes.
 
     Counts are held against the published ones (`PUBLISHED` of the reader). A label table with at least 99 % of the
     published images is taken for the whole data set: a count that is not the published one is then a problem. In a
-    smaller table it only differs. A row without an image file, an unreadable file, a finding without a positive image
-    and a patient on two sides of a split are problems in any table.
+    smaller table it only differs, and so do rows without an image file: part of a published data set is no problem. In
+    a folder of one's own they are. An unreadable file, a finding without a positive image, images that are mostly
+    almost black (decoded by `intensity`) and a patient on two sides of a split are problems in any table.
+
+    Published counts are of the whole label table. What is said of labels, people and views, and the split, are of the
+    images that the study uses; without `images`, of the whole label table too.
 
     Raises:
         DataError: where the label table can't be read.
     """
     labels = read(settings, root, images=False)
     published = _published(settings.dataset, labels)
-    checks = [*_counts(labels, published), *_said(labels), *_published_split(labels, published)]
-    if images:
-        return [*checks, *_files(labels, settings, root, workers, progress)]
-    return [*checks, *_left_out(labels), _split(labels, settings)]
+    checks = [*_counts(labels, published), *_published_split(labels, published)]
+    if not images:
+        return [*checks, *_left_out(labels, published), *_said(labels), _split(labels, settings, EVERY_ROW)]
+    try:
+        table = read(settings, root)
+    except DataError as error:
+        return [*checks, Check("image files", len(labels), "can't be used", "problem", str(error))]
+    seen = look(table, intensity=intensity, workers=workers, progress=progress)
+    files = [*_left_out(table, published), *_files(seen, intensity)]
+    return [*checks, *files, *_said(table), _split(table, settings)]
 
 
 def _published(dataset: str, labels: CxrTable) -> Published | None:
@@ -82,12 +98,8 @@ def _counts(labels: CxrTable, published: Published | None) -> Iterator[Check]:
     yield _against("images in the label table", expected.images, len(labels), whole, _source(labels, published))
     yield _against("patients", expected.patients, patients, whole, labels.source.get("patients", ""))
     for finding in labels.findings:
-        what, wanted = f"positives: {finding}", expected.positives.get(finding, 0)
         positives = int((labels.frame[finding] == 1).sum())
-        if positives:
-            yield _against(what, wanted, positives, whole)
-        else:
-            yield Check(what, wanted or "", 0, "problem", "no image has it: it can be neither learned nor scored")
+        yield _against(f"positives: {finding}", expected.positives.get(finding, 0), positives, whole)
 
 
 def _source(labels: CxrTable, published: Published | None) -> str:
@@ -97,10 +109,12 @@ def _source(labels: CxrTable, published: Published | None) -> str:
     return f"expected: {published.source}{'' if is_whole(labels, published) else part}"
 
 
-def _said(labels: CxrTable) -> Iterator[Check]:
-    """What the table doesn't say: labels, ages, sexes; and what it says of views."""
-    frame, views = labels.frame, labels.frame["view"].replace("", "unknown").value_counts()
-    yield Check("labels unknown", "", _share(frame[list(labels.findings)].isna().to_numpy()))
+def _said(table: CxrTable) -> Iterator[Check]:
+    """What the table doesn't say: any positive, labels, ages, sexes; and what it says of views."""
+    frame, views = table.frame, table.frame["view"].replace("", "unknown").value_counts()
+    absent = [finding for finding in table.findings if not (frame[finding] == 1).any()]
+    yield _none("findings that no image has: neither to be learned nor scored", absent)
+    yield Check("labels unknown", "", _share(frame[list(table.findings)].isna().to_numpy()))
     yield Check("ages unknown", "", _share(frame["age"].isna()))
     yield Check("sexes unknown", "", _share(frame["sex"] == ""))
     yield Check("views", "", ", ".join(f"{view} {count:,}" for view, count in views.items()))
@@ -128,27 +142,25 @@ def _on_two_sides(labels: CxrTable) -> list[str]:
     return sorted(patient for patient, sides in on.items() if sides > 1)
 
 
-def _files(labels: CxrTable, settings: DataSettings, root: Path, workers: int, progress: bool) -> Iterator[Check]:
-    """What the reader leaves out, rows without a file and files without a row among it; files that can't be read."""
-    try:
-        table = read(settings, root)
-    except DataError as error:
-        yield Check("image files", len(labels), "can't be used", "problem", str(error))
-        return
-    yield Check("images with a file", "", len(table))
-    yield from _left_out(table)
-    wrong = faults(table, workers=workers, progress=progress)
-    yield _none("unreadable image files", [f"{path}: {why}" for path, why in wrong.items()])
-    yield _split(table, settings)
-
-
-def _left_out(table: CxrTable) -> Iterator[Check]:
+def _left_out(table: CxrTable, published: Published | None) -> Iterator[Check]:
+    """What the reader leaves out; the two reasons about files have a verdict."""
+    verdicts: dict[str, Verdict] = {NO_FILE: "differs" if published else "problem", NO_ROW: "differs"}
     for reason, count in table.left_out.items():
-        yield Check(reason, 0 if reason in VERDICTS else "", count, VERDICTS.get(reason, "ok"))
+        yield Check(reason, 0 if reason in verdicts else "", count, verdicts.get(reason, "ok"))
 
 
-def _split(table: CxrTable, settings: DataSettings) -> Check:
-    """The split that the settings ask for: whether it can be made, with no patient on two sides."""
+def _files(seen: Seen, intensity: Intensity) -> Iterator[Check]:
+    yield Check("images with a file", "", seen.images)
+    yield _none("unreadable image files", [f"{path}: {why}" for path, why in seen.unreadable.items()])
+    what = f"images without a pixel brighter than {DARK - 1} (of 255)"
+    if 2 * seen.dark > seen.images - len(seen.unreadable):
+        yield Check(what, "", seen.dark, "problem", STRETCH if intensity == "fixed" else AS_STORED)
+    else:
+        yield Check(what, "", seen.dark)
+
+
+def _split(table: CxrTable, settings: DataSettings, of: str = "") -> Check:
+    """The split that the settings ask for: whether it can be made, with no patient on two sides; `of` which images."""
     what = f"split {settings.split}"
     try:
         split = make_split(
@@ -159,8 +171,9 @@ def _split(table: CxrTable, settings: DataSettings) -> Check:
             lists=settings.lists,
         )
     except DataError as error:
-        return Check(what, "", "can't be made", "problem", str(error))
-    return Check(what, "", ", ".join(f"{side} {n['images']:,}" for side, n in split.counts(table).items()))
+        return Check(what, "", "can't be made", "problem", "; ".join(filter(None, [str(error), of])))
+    counts = ", ".join(f"{side} {n['images']:,}" for side, n in split.counts(table).items())
+    return Check(what, "", counts, detail=of)
 
 
 def is_whole(labels: CxrTable, published: Published | None) -> bool:

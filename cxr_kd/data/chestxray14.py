@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_kd.data.errors import DataError
-from cxr_kd.data.label_file import OLDEST, LabelFile, ages, read_ids, read_label_file
+from cxr_kd.data.label_file import LabelFile, ages, read_ids, read_label_file, unknown_ages
 from cxr_kd.data.table import NO_FILE, NO_ROW, SEXES, CxrTable, Published, no_boxes
 from cxr_kd.settings import LAYOUTS
 
@@ -97,7 +97,8 @@ def read(root: Path, findings: Sequence[str] | None = None, options: None = None
     files = _image_files(root) if images else {}
     if label_table is None or (images and not files):
         raise DataError(_what_to_put_where(root, files or not images, label_table))
-    frame, left_out = read_labels(label_table)
+    rows = frame = read_labels(label_table)
+    left_out: dict[str, int] = {}
     if images:
         there = frame["image_id"].isin(files)
         left_out[NO_FILE] = int((~there).sum())
@@ -106,6 +107,7 @@ def read(root: Path, findings: Sequence[str] | None = None, options: None = None
         if frame.empty:
             raise DataError(_what_to_put_where(root, [], label_table))
     frame.insert(1, "path", frame["image_id"].map(lambda name: files.get(name, f"images/{name}")).astype(object))
+    left_out |= unknown_ages(frame)
     boxes, left_out["boxes of images that are not there"] = read_boxes(root / _BOXES, frame["image_id"])
     return CxrTable(
         dataset="chestxray14",
@@ -115,13 +117,14 @@ def read(root: Path, findings: Sequence[str] | None = None, options: None = None
         findings=FINDINGS,
         boxes=boxes,
         left_out={reason: count for reason, count in left_out.items() if count},
+        left_out_ids=frozenset(rows["image_id"]) - frozenset(frame["image_id"]),
         given_split=_given_split(root),
         source=SOURCE,
     ).with_findings(findings)
 
 
-def read_labels(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the label table alone (`image_id, patient_id, view, age, sex`, a float column a finding), and repairs.
+def read_labels(path: Path) -> pd.DataFrame:
+    """Return the label table alone (`image_id, patient_id, view, age, sex`, a float column a finding).
 
     Raises:
         DataError: for a file that is no such table, an image on two rows, a finding that is none of the 14, a sex
@@ -134,8 +137,7 @@ def read_labels(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     file.refuse(~file["Patient Gender"].isin(SEXES), "Patient Gender", "is neither M nor F nor blank")
     frame = file.rows[list(_COLUMNS)].rename(columns=_COLUMNS)
     frame["age"] = ages(frame["age"])
-    counts = {f"ages that are none (blank, over {OLDEST}), taken as unknown": int(frame["age"].isna().sum())}
-    return pd.concat([frame, _findings(file)], axis=1), counts
+    return pd.concat([frame, _findings(file)], axis=1)
 
 
 def _findings(file: LabelFile) -> pd.DataFrame:

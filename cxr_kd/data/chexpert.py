@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cxr_kd.data.errors import DataError
-from cxr_kd.data.label_file import OLDEST, ages, read_label_file, sexes
-from cxr_kd.data.table import NO_FILE, CxrTable, Published
+from cxr_kd.data.label_file import ages, read_label_file, sexes, unknown_ages
+from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
 from cxr_kd.settings import LAYOUTS, ChexpertSettings, Uncertain
 
 # In the order of the published tables, which is that of every label array.
@@ -105,9 +105,12 @@ def read(
     frame = pd.concat(sides.values(), ignore_index=True)
     frame.insert(1, "path", frame["image_id"].map(lambda image_id: f"{folder}/{image_id}" if folder else image_id))
     rows = len(frame)
-    left_out = {f"ages that are none (blank, over {OLDEST}), taken as unknown": int(frame["age"].isna().sum())}
+    ids, left_out = frozenset(frame["image_id"]), dict[str, int]()
     if images:
-        frame = _select(root, frame, options, left_out)
+        files = _image_files(root / folder, sides)
+        left_out[NO_ROW] = len(files - ids)
+        frame = _select(root, frame, options, files, left_out)
+    left_out |= unknown_ages(frame)
     read_findings = [name for name in FINDINGS if findings is None or name in findings]
     source = {**SOURCE, **_in_words(frame[read_findings], options)}
     frame[list(FINDINGS)] = _meanings(frame[list(FINDINGS)], options)
@@ -119,6 +122,7 @@ def read(
         frame=frame,
         findings=FINDINGS,
         left_out={reason: count for reason, count in left_out.items() if count},
+        left_out_ids=ids - frozenset(frame["image_id"]),
         given_split=_given_split(sides),
         source=source,
     ).with_findings(findings)
@@ -181,7 +185,20 @@ def _read_table(path: Path, earlier: Mapping[str, pd.DataFrame], *, complete: bo
     return frame
 
 
-def _select(root: Path, frame: pd.DataFrame, options: ChexpertSettings, left_out: dict[str, int]) -> pd.DataFrame:
+def _image_files(folder: Path, sides: Iterable[str]) -> set[str]:
+    """The image files of these sides, as paths from `train/`, `valid/` or `test/` on."""
+    return {
+        f"{Path(place).relative_to(folder).as_posix()}/{name}"
+        for side in sides
+        for place, _, names in os.walk(folder / side)
+        for name in names
+        if name.endswith(".jpg")
+    }
+
+
+def _select(
+    root: Path, frame: pd.DataFrame, options: ChexpertSettings, files: Collection[str], left_out: dict[str, int]
+) -> pd.DataFrame:
     """Return the rows of the wanted views whose image file is there; counts the others in `left_out`."""
     if options.views != "all":
         wanted = frame["projection"] == options.views
@@ -189,8 +206,7 @@ def _select(root: Path, frame: pd.DataFrame, options: ChexpertSettings, left_out
         frame = frame[wanted]
         if frame.empty:
             raise DataError(f"{root}: no row is of a {options.views} view; set views of the study's chexpert part")
-    # one question a row, on plain text: a walk over the folders, one an exam, takes four times as long
-    there = np.array([os.path.isfile(f"{root}/{path}") for path in frame["path"]], dtype=bool)
+    there = frame["image_id"].isin(files)
     left_out[NO_FILE] = int((~there).sum())
     if not there.any():
         raise DataError(_what_to_put_where(root, "no image of the label tables"))

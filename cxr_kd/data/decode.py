@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow
 from PIL import Image
 
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.errors import DataError, StorageError, is_of_storage
 from cxr_kd.data.formats import archive, dicom
 from cxr_kd.data.formats.greys import MOST_PIXELS, RESIZE_RULE, resized, to_8_bit
 
@@ -48,13 +48,14 @@ def decode(path: Path, size: int, *, keep_aspect: bool = False, intensity: Inten
     Raises:
         DataError: for anything else (missing, empty, truncated, 1-bit, 16-bit colour, CMYK, over MOST_PIXELS, every
             pixel the same), with the file and the reason.
+        StorageError: a DataError, where the file could not be read: another time it may be.
     """
     try:
         pixels = archive.image(str(path)) if archive.in_archive(str(path)) else _read(path, intensity)
         if all(rows.min() == rows.max() for rows in (pixels[::32], pixels)):  # mostly, a few rows tell
             raise DataError(f"every pixel has the same grey ({pixels.flat[0]}): not a radiograph")
     except DataError as error:
-        raise DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error.__cause__
+        raise type(error)(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error.__cause__
     return resized(pixels, size, keep_aspect=keep_aspect)
 
 
@@ -72,7 +73,7 @@ def _read(path: Path, intensity: Intensity) -> np.ndarray:
     except FileNotFoundError as error:
         raise DataError("no such file") from error
     except OSError as error:
-        raise DataError(f"can't be read ({error})") from error
+        raise (StorageError if is_of_storage(error) else DataError)(f"can't be read ({error})") from error
     raise DataError("not a PNG, JPEG or DICOM file" if header else "the file is empty (0 bytes)")
 
 
@@ -101,6 +102,8 @@ def _loaded(file: BinaryIO, form: str) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"over {MOST_PIXELS:,} pixels: not a radiograph") from error
     except _BROKEN as error:
+        if is_of_storage(error):
+            raise
         raise DataError(f"not a complete {form} file ({error.__class__.__name__}: {error})") from error
 
 

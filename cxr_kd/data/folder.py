@@ -11,12 +11,11 @@ import pandas as pd
 
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.formats.archive import in_archive
-from cxr_kd.data.label_file import OLDEST, LabelFile, ages, read_label_file, sexes
-from cxr_kd.data.table import NO_FILE, NO_ROW, REQUIRED_COLUMNS, CxrTable, Published
+from cxr_kd.data.label_file import LabelFile, ages, read_label_file, sexes, unknown_ages
+from cxr_kd.data.table import NO_FILE, NO_ROW, REQUIRED_COLUMNS, CxrTable
 from cxr_kd.settings import FolderSettings
 
 SOURCE = {"name": "own data", "citation": "none given", "licence": "none given", "where": "a folder of one's own"}
-PUBLISHED = Published(source="nobody: own data", images=0, patients=0)
 
 _LABELS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0}
 _BLANKS = {"zeros": "a blank label is a 0", "ignore": "a blank label is unknown: nobody said"}
@@ -47,7 +46,8 @@ def read(
         )
     if not (root / options.table).is_file():
         raise DataError(f"{root}: no {options.table}. {_what_to_put_where(findings, options)}")
-    frame, left_out = read_labels(root / options.table, findings, options)
+    rows = frame = read_labels(root / options.table, findings, options)
+    left_out: dict[str, int] = {}
     if images:
         there = frame["path"].map(lambda path: _is_there(root, path)).astype(bool)
         if not there.any():
@@ -56,6 +56,7 @@ def read(
         left_out[NO_FILE] = int((~there).sum())
         left_out[NO_ROW] = _unnamed(root, frame["path"])
         frame = frame[there].reset_index(drop=True)
+    left_out |= _unknown(frame, options)
     return CxrTable(
         dataset="folder",
         kind="own",
@@ -63,18 +64,19 @@ def read(
         frame=frame,
         findings=tuple(findings),
         left_out={reason: count for reason, count in left_out.items() if count},
+        left_out_ids=frozenset(rows["image_id"]) - frozenset(frame["image_id"]),
         source={**SOURCE, "name": options.name, "blank labels": _BLANKS[options.blank], **options.source},
     )
 
 
-def read_labels(path: Path, findings: Sequence[str], options: FolderSettings) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the CSV file alone, as the columns of a `CxrTable`, and what was taken as unknown; DataError as `read`."""
+def read_labels(path: Path, findings: Sequence[str], options: FolderSettings) -> pd.DataFrame:
+    """Return the CSV file alone, as the columns of a `CxrTable`; DataError as `read`."""
     told = {"view": options.view, "age": options.age, "sex": options.sex}
     asked = [options.path, options.patient, options.image, *told.values(), *findings]
     file = _checked(read_label_file(path, list(dict.fromkeys(name for name in asked if name))), options)
     unknown = pd.Series([""] * len(file.rows), dtype=object)
     written = {name: file[column] if column else unknown for name, column in told.items()}
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "image_id": file[options.image or options.path],
             "path": file[options.path],
@@ -85,11 +87,12 @@ def read_labels(path: Path, findings: Sequence[str], options: FolderSettings) ->
             **{name: _labels(file, name, options) for name in findings},
         }
     )
-    missing = {
-        f"ages that are none (blank, over {OLDEST}), taken as unknown": frame["age"].isna() & bool(options.age),
-        "sexes that are neither male nor female, taken as unknown": (frame["sex"] == "") & bool(options.sex),
-    }
-    return frame, {reason: int(rows.sum()) for reason, rows in missing.items()}
+
+
+def _unknown(frame: pd.DataFrame, options: FolderSettings) -> dict[str, int]:
+    """What was taken as unknown, of the columns that the study names."""
+    sexes_unknown = {"sexes that are neither male nor female, taken as unknown": int((frame["sex"] == "").sum())}
+    return (unknown_ages(frame) if options.age else {}) | (sexes_unknown if options.sex else {})
 
 
 def _checked(file: LabelFile, options: FolderSettings) -> LabelFile:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -84,14 +85,15 @@ def read_label_file(path: Path, columns: Sequence[str], optional: Sequence[str] 
         raise DataError(f"{path}: no such file") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{_where_not_utf8(path, error)}; save the file as UTF-8") from error
-    except (OSError, EOFError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise DataError(f"{path}: not readable as a table ({error}); take it as published") from error
 
 
-def read_ids(path: Path) -> tuple[str, ...]:
-    """Return the first word of each line of a list of images (what follows it are labels, in some lists).
+def read_ids(path: Path, known: Collection[str] = frozenset()) -> tuple[str, ...]:
+    """Return the image that each line of a list names: the whole line, where that is a `known` id, or its first word.
 
-    DataError for a file that is not there or not text, and for an image that stands there twice.
+    In some lists in circulation, labels follow the name. DataError for a file that is not there or not text, and for an
+    image that stands there twice.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -104,9 +106,10 @@ def read_ids(path: Path) -> tuple[str, ...]:
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if words := line.split(maxsplit=1):
-            if words[0] in seen:
-                raise DataError(f"{path}, line {number}: {words[0]!r} stands on line {seen[words[0]]} already")
-            seen[words[0]] = number
+            image_id = line.strip() if line.strip() in known else words[0]
+            if image_id in seen:
+                raise DataError(f"{path}, line {number}: {image_id!r} stands on line {seen[image_id]} already")
+            seen[image_id] = number
     return tuple(seen)
 
 
@@ -115,6 +118,11 @@ def ages(written: pd.Series) -> pd.Series:
     parts = written.str.upper().str.extract(r"^\s*(\d{1,4}(?:\.\d*)?)\s*([YMWD]?)\s*$")
     years = parts[0].astype(float) * parts[1].map(_YEARS).astype(float)
     return years.where(years <= OLDEST)
+
+
+def unknown_ages(frame: pd.DataFrame) -> dict[str, int]:
+    """Return {reason: images} of the images whose age is unknown, for `CxrTable.left_out`."""
+    return {f"ages that are none (blank, over {OLDEST}), taken as unknown": int(frame["age"].isna().sum())}
 
 
 def sexes(written: pd.Series) -> pd.Series:
@@ -151,8 +159,15 @@ def _read(path: Path, stream: TextIO, columns: Sequence[str], optional: Sequence
 
 
 def _fields(path: Path, reader: Iterator[list[str]], count: int) -> Iterator[tuple[int, list[str]]]:
-    for fields in reader:
-        line = reader.line_num + 1  # type: ignore[attr-defined]  # the header was line 1
+    while True:
+        begins = reader.line_num + 2  # type: ignore[attr-defined]  # the header was line 1
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise DataError(f"{path}, line {begins}: {error}; is a quotation mark not closed?") from error
+        if fields is None:
+            return
+        line = reader.line_num + 1  # type: ignore[attr-defined]
         if not any(fields):
             continue
         if len(fields) < count or any(fields[count:]):
@@ -172,6 +187,6 @@ def _where_not_utf8(path: Path, error: UnicodeDecodeError) -> str:
                     line.decode("utf-8")
                 except UnicodeDecodeError as wrong:
                     return f"{path}, line {number}: not UTF-8 (byte {line[wrong.start]:#04x})"
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         pass
     return f"{path}: not UTF-8 ({error.reason})"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_kd.data.errors import DataError
-from cxr_kd.data.label_file import OLDEST, LabelFile, read_label_file, sexes
+from cxr_kd.data.label_file import OLDEST, LabelFile, read_label_file, sexes, unknown_ages
 from cxr_kd.data.padchest_files import UNREADABLE
 from cxr_kd.data.padchest_labels import FINDINGS, UNRELIABLE, column, label_sets, refuse_unknown, spelling
 from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
@@ -77,7 +77,6 @@ def read(
     file, counts = _distinct_rows(read_label_file(label_table, _COLUMNS))
     labels = _labels(file, findings, options)
     frame = _frame(file, files)
-    counts[f"ages that are none (no year of birth, over {OLDEST}), taken as unknown"] = int(frame["age"].isna().sum())
     for finding in findings:
         frame[finding] = column(finding, labels)
     if images:
@@ -85,6 +84,7 @@ def read(
         frame = _usable(frame, labels, options, files, counts)
         if frame.empty:
             raise DataError(_nothing_left(root, counts, label_table))
+    counts |= unknown_ages(frame)
     whole = len(file.rows) in (PUBLISHED.images, PUBLISHED_LATER.images) and not counts.get(NO_FILE)
     return CxrTable(
         dataset="padchest",
@@ -93,6 +93,7 @@ def read(
         frame=frame,
         findings=findings,
         left_out={reason: count for reason, count in counts.items() if count},
+        left_out_ids=frozenset(file["ImageID"]) - frozenset(frame["image_id"]),
         source={**SOURCE, **_in_words(frame)},
     )
 
@@ -111,7 +112,7 @@ def _labels(file: LabelFile, findings: Sequence[str], options: PadchestSettings)
     """Return the labels of each row, as sets; refuses what the study asks for and nobody knows."""
     sets = label_sets(file)
     refuse_unknown("projection", options.projections, {name: name for name in (*PROJECTIONS, *file["Projection"])})
-    refuse_unknown("finding", findings, {spelling(n): n for n in (*FINDINGS, *sorted(set().union(*sets.values())))})
+    refuse_unknown("finding", findings, {spelling(n): n for n in (*sorted(set().union(*sets.values())), *FINDINGS)})
     return file["Labels"].map(sets)
 
 

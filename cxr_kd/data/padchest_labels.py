@@ -80,10 +80,10 @@ def label_sets(file: LabelFile) -> dict[str, frozenset[str]]:
 
 
 def refuse_unknown(what: str, wanted: Iterable[str], known: Mapping[str, str]) -> None:
-    """Raise DataError for a name that is none of the known ones (as matched -> as printed)."""
+    """Raise DataError for a name that is none of the known ones (as matched -> as it must be written)."""
     for name in wanted:
         matched = name if name in known else spelling(name)
-        if matched not in known:
+        if known.get(matched) != name:  # written otherwise, one label could stand for two findings
             close = difflib.get_close_matches(matched, known, n=3) or sorted(known)[:60]
             raise DataError(
                 f"padchest: nobody knows the {what} {name!r}; {'close ones' if len(close) <= 3 else 'there are'}: "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_kd.data import phantom, read
 from cxr_kd.data.cache import Cache, build_cache, plan_of
 from cxr_kd.data.card import card_of
-from cxr_kd.data.splits import Side, Split, make_split
+from cxr_kd.data.splits import Side, Split, split_of
 from cxr_kd.data.table import CxrTable
 from cxr_kd.files import write_json
 from cxr_kd.settings import digest
@@ -29,9 +29,10 @@ class Prepared:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of what a training sees: images, labels, patients, split."""
+        """SHA-256 of what a training sees: pixels, labels, patients, split; not of when their files were written."""
         frame = self.table.frame[["image_id", "patient_id", *self.table.findings]]
-        return digest([frame.to_csv(index=False), self.cache.manifest, self.split.sha256])
+        pixels = {name: value for name, value in self.cache.manifest.items() if name != "table_sha256"}
+        return digest([frame.to_csv(index=False), pixels, self.split.sha256])
 
     def batches(self, side: Side, batch_size: int, **settings: Any) -> "Batches":
         """Batches of one side; `settings` as in `loader.Batches`."""
@@ -52,13 +53,7 @@ def prepare(study: Study, *, workers: int | None = None, progress: bool = True) 
         phantom.write(root, study.data.phantom, workers=workers, progress=progress)
     settings = study.data
     table = read(settings, root)
-    split = make_split(
-        table,
-        settings.split,
-        seed=settings.split_seed,
-        validation_share=settings.validation_share,
-        lists=settings.lists,
-    )
+    split = split_of(table, settings)
     pixels: dict[str, Any] = {"keep_aspect": study.keep_aspect, "intensity": study.intensity}
     folder = _cache_folder(study, plan_of(table, study.image_size, **pixels))
     cache = build_cache(table, folder, study.image_size, **pixels, workers=workers, progress=progress)

@@ -1,4 +1,4 @@
-"""Work over processes: of a cache's blocks, of phantoms."""
+"""Work over processes: of a cache's blocks, of files that are looked at, of phantoms."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +21,20 @@ from cxr_kd.data.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+PROCESS_START_SECONDS = 1.0  # until a new Python process is at work
+
+
+def soonest_done(task: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Generator[Result]:
+    """Yield `task(item)` of each item: worked on here as long as that is soonest done, else by `over_processes`."""
+    for position, item in enumerate(items):
+        started = time.perf_counter()
+        result = task(item)
+        left = (len(items) - position - 1) * (time.perf_counter() - started)
+        yield result
+        if workers > 1 and left * (1 - 1 / workers) > PROCESS_START_SECONDS:
+            yield from over_processes(task, items[position + 1 :], workers)
+            return
 
 
 def over_processes(task: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Generator[Result]:

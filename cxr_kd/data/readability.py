@@ -1,21 +1,39 @@
-"""Every image file of a data set decoded once and let go: which can't be read, and why."""
+"""Every image file of a data set decoded once and let go: which can't be read, and why; which are almost black."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
-from cxr_kd.data.blocks import PROCESS_START_SECONDS, over_processes
 from cxr_kd.data.decode import decode
 from cxr_kd.data.errors import DataError
-from cxr_kd.data.table import CxrTable
+from cxr_kd.data.formats.greys import DARK
+from cxr_kd.data.processes import soonest_done
+
+if TYPE_CHECKING:
+    from cxr_kd.data.table import CxrTable  # a worker needs no pandas
+    from cxr_kd.settings import Intensity
 
 SIZE = 224  # px
 TOGETHER = 64  # files that a process takes at a time
+
+
+@dataclass
+class Seen:
+    """What was found of `images` files.
+
+    Attributes:
+        unreadable: path -> reason, in the order of the table.
+        dark: of the others, how many have no pixel as bright as DARK.
+    """
+
+    images: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    dark: int = 0
 
 
 @dataclass(frozen=True)
@@ -24,41 +42,36 @@ class _Part:
 
     root: Path
     paths: tuple[str, ...]
+    intensity: Intensity
 
-    def faults(self) -> tuple[int, dict[str, str]]:
-        found = {path: reason for path in self.paths if (reason := _fault(self.root / path))}
-        return len(self.paths), found
+    def look(self) -> Seen:
+        seen = Seen(len(self.paths))
+        for path in self.paths:
+            file = self.root / path
+            try:
+                seen.dark += int(decode(file, SIZE, intensity=self.intensity).max() < DARK)
+            except DataError as error:
+                seen.unreadable[path] = str(error).removeprefix(f"{file}: ")
+        return seen
 
 
-def _fault(path: Path) -> str:
-    try:
-        decode(path, SIZE)
-    except DataError as error:
-        return str(error).removeprefix(f"{path}: ")
-    return ""
-
-
-def faults(table: CxrTable, *, workers: int = 1, progress: bool = True) -> dict[str, str]:
-    """Return path -> reason of the image files of `table` that can't be read, in its order.
+def look(table: CxrTable, *, intensity: Intensity = "fixed", workers: int = 1, progress: bool = True) -> Seen:
+    """Decode every image file of `table`, at SIZE px, and say what was found.
 
     Memory does not grow with the number of images. DataError where a decoding process dies.
     """
     paths = table.frame["path"].tolist()
-    parts = [_Part(table.root, tuple(paths[first : first + TOGETHER])) for first in range(0, len(paths), TOGETHER)]
-    found: dict[str, str] = {}
-    with tqdm(total=len(paths), desc=f"reading {table.dataset}", unit=" images", disable=not progress) as bar:
-        for count, wrong in _each(parts, workers):
-            found |= wrong
-            bar.update(count)
-    return {path: found[path] for path in paths if path in found}
-
-
-def _each(parts: Sequence[_Part], workers: int) -> Iterator[tuple[int, dict[str, str]]]:
-    """Go through the parts: here as long as that is soonest done, else over processes."""
-    for position, part in enumerate(parts):
-        started = time.perf_counter()
-        yield part.faults()
-        left = (len(parts) - position - 1) * (time.perf_counter() - started)
-        if workers > 1 and left * (1 - 1 / workers) > PROCESS_START_SECONDS:
-            yield from over_processes(_Part.faults, parts[position + 1 :], workers)
-            return
+    starts = range(0, len(paths), TOGETHER)
+    parts = [_Part(table.root, tuple(paths[first : first + TOGETHER]), intensity) for first in starts]
+    seen = Seen()
+    with (
+        tqdm(total=len(paths), desc=f"reading {table.dataset}", unit=" images", disable=not progress) as bar,
+        closing(soonest_done(_Part.look, parts, workers)) as looked,
+    ):
+        for part in looked:
+            seen.images += part.images
+            seen.dark += part.dark
+            seen.unreadable |= part.unreadable
+            bar.update(part.images)
+    seen.unreadable = {path: seen.unreadable[path] for path in paths if path in seen.unreadable}
+    return seen

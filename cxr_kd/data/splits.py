@@ -17,7 +17,7 @@ from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import read_ids
 from cxr_kd.data.table import CxrTable
 from cxr_kd.files import read_json, write_json
-from cxr_kd.settings import SplitLists, SplitName
+from cxr_kd.settings import DataSettings, SplitLists, SplitName
 
 Side = Literal["train", "validation", "test"]
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
@@ -127,6 +127,17 @@ def make_split(
     return split
 
 
+def split_of(table: CxrTable, settings: DataSettings) -> Split:
+    """The split that a study's data settings ask for; DataError as `make_split`."""
+    return make_split(
+        table,
+        settings.split,
+        seed=settings.split_seed,
+        validation_share=settings.validation_share,
+        lists=settings.lists,
+    )
+
+
 def check_disjoint(table: CxrTable, split: Split) -> None:
     """Raise DataError, naming them, where a patient of `table` has images on two sides of `split`."""
     frame = table.frame[["image_id", "patient_id"]]
@@ -163,27 +174,28 @@ def _as_published(table: CxrTable, seed: int, validation_share: float) -> Sequen
 def _listed(table: CxrTable, lists: SplitLists | None) -> Sequence[Iterable[str]]:
     if lists is None:
         raise DataError("split 'lists' needs three files: lists: {train: FILE, validation: FILE, test: FILE}")
-    known, sides = frozenset(table.frame["image_id"]), []
+    there, sides = frozenset(table.frame["image_id"]), []
+    known = there | table.left_out_ids
     for side in SIDES:
         path = table.root / getattr(lists, side)
-        listed = read_ids(path)
-        there = [image_id for image_id in listed if image_id in known]
-        if not there or (len(there) < len(listed) and table.kind != "mini"):  # of part of a data set, lists name more
-            absent = next(image_id for image_id in (*listed, "(no line)") if image_id not in known)
+        listed = read_ids(path, known)
+        unknown = [image_id for image_id in listed if image_id not in known]
+        if unknown:
             raise DataError(
-                f"{path}: {len(listed) - len(there)} of its {len(listed)} images are not in {table.dataset}, e.g. "
-                f"{absent!r}; the list must hold the ids of images that are there, a line each"
+                f"{path}: {len(unknown)} of its {len(listed)} images are in no row of the label table, e.g. "
+                f"{unknown[0]!r}; it must hold image ids, a line each"
             )
-        sides.append(there)
+        sides.append([image_id for image_id in listed if image_id in there])
     return sides
 
 
 def _by_patient(ids: Iterable[str], patients: Iterable[str], shares: tuple[float, ...], seed: int) -> list[list[str]]:
     """Deal whole patients, shuffled by `seed`, into parts of these shares of the patients."""
     patients = list(patients)
-    shuffled = np.random.default_rng(seed).permutation(sorted(set(patients)))
-    ends = np.rint(np.cumsum(shares) * len(shuffled)).astype(int)
-    part_of = {patient: part for part, members in enumerate(np.split(shuffled, ends[:-1])) for patient in members}
+    names = sorted(set(patients))
+    shuffled = np.random.default_rng(seed).permutation(len(names))
+    ends = np.rint(np.cumsum(shares) * len(names)).astype(int)
+    part_of = {names[one]: part for part, members in enumerate(np.split(shuffled, ends[:-1])) for one in members}
     parts: list[list[str]] = [[] for _ in shares]
     for image_id, patient in zip(ids, patients, strict=True):
         parts[part_of[patient]].append(image_id)

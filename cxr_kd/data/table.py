@@ -28,6 +28,7 @@ Masks = Callable[[str], Mapping[str, np.ndarray]]
 
 # Absolute, climbing out of the root, empty, or not posix: none of these is a place inside the dataset's folder.
 UNSAFE_PATH = r"^$|^/|^[A-Za-z]:|\\|\x00|(?:^|/)\.\.(?:/|$)"
+_CONTROL = r"[\x00-\x1f\x7f\x85\u2028\u2029]"  # lists of ids and of paths have a line each
 _ROUNDING = 1e-6  # a box that ends at the image's edge may miss it by float rounding
 
 
@@ -70,12 +71,13 @@ class CxrTable:
         findings: the finding columns, in the order of every label and logit array.
         boxes: `image_id, finding, x, y, width, height`, fractions (0 to 1) of the image; x, y the upper left corner.
         left_out: reason -> rows (of images or boxes) that the reader left out or blanked.
+        left_out_ids: the images of the rows that the reader left out.
         given_split: {}, {"train_val": ids, "test": ids} or {"train": ids, "validation": ids, "test": ids}, as the
             dataset's authors published it.
         masks: image_id -> {finding: bool (h, w)}, where the dataset has masks.
         source: name, citation, licence, where, and what else a reader of the study must know of how the labels were
-            read: what the data card prints. A reader whose files can change while their
-            names stay (the phantoms: settings) adds `fingerprint`, so that a cache of the old files is not taken.
+            read: what the data card prints. A reader that knows more of its files than their names (the phantoms'
+            settings, an archive's checksums) adds `fingerprint`.
 
     Raises:
         DataError: on anything of the above that does not hold, naming the column and the first rows at fault.
@@ -88,6 +90,7 @@ class CxrTable:
     findings: tuple[str, ...]
     boxes: pd.DataFrame = field(default_factory=no_boxes)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out_ids: frozenset[str] = frozenset()
     given_split: Mapping[str, frozenset[str]] = field(default_factory=dict)
     masks: Masks | None = None
     source: Mapping[str, str] = field(default_factory=dict)
@@ -104,12 +107,10 @@ class CxrTable:
 
     @cached_property
     def files_sha256(self) -> str:
-        """What the pixels depend on: SHA-256 (hex) of ids, paths and file sizes, in order, and of the fingerprint.
-
-        The fingerprint (`source["fingerprint"]`) is for a reader whose files can change under the same names and sizes.
-        """
+        """Which files the pixels are in: SHA-256 (hex) of ids, paths, sizes, times of change, and the fingerprint."""
         ids, paths = (self.frame[name].tolist() for name in ("image_id", "path"))
-        content = [self.dataset, self.source.get("fingerprint", ""), ids, paths, [_size(self.root, p) for p in paths]]
+        states = [file_state(self.root, path) for path in paths]
+        content = [self.dataset, self.source.get("fingerprint", ""), ids, paths, states]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
     def labels(self) -> np.ndarray:
@@ -181,6 +182,8 @@ class CxrTable:
         frame = self.frame
         for name in ("image_id", "path", "patient_id", "view", "sex"):
             self._refuse(_not_text(frame[name]), name, "is not text")
+        for name in ("image_id", "path", "patient_id"):
+            self._refuse(frame[name].str.contains(_CONTROL), name, "holds a line break or another control character")
         self._refuse(frame["image_id"].duplicated(), "image_id", "stands on more than one row")
         self._refuse(frame["patient_id"] == "", "patient_id", "is blank")
         self._refuse(frame["path"].str.contains(UNSAFE_PATH), "path", "is not a relative posix path inside the root")
@@ -223,11 +226,13 @@ def _stays_inside(path: Path, root: str) -> bool:
     return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root)
 
 
-def _size(root: Path, path: str) -> int:
+def file_state(root: Path, path: str) -> tuple[int, int]:
+    """Size in bytes and time of change in ns of the file of an image; -1 for one that is not there."""
     try:
-        return os.stat(root / (in_archive(path) or (path,))[0]).st_size
+        state = os.stat(root / (in_archive(path) or (path,))[0])
     except OSError:  # missing: whoever decodes it says so
-        return -1
+        return -1, -1
+    return state.st_size, state.st_mtime_ns
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cxr_kd.data.errors import DataError
-from cxr_kd.data.table import CxrTable
+from cxr_kd.data.table import CxrTable, file_state
 
 # ChestMNIST is ChestX-ray14, made small and without its file names: which of its images is which, nobody can tell.
 SAME_IMAGES = (frozenset({"chestxray14", "chestmnist"}),)
@@ -19,7 +20,7 @@ class TrainedOn:
     """The images that a network, its teacher, and its teacher's teacher were trained on.
 
     Attributes:
-        images: where the images are from (`origin`) -> their ids.
+        images: where the images are from -> what they are called there (`_names`).
     """
 
     images: Mapping[str, frozenset[str]]
@@ -28,12 +29,13 @@ class TrainedOn:
     def of(cls, table: CxrTable, image_ids: Iterable[str], teacher: TrainedOn | None = None) -> TrainedOn:
         """Images of a table, with those that the teacher was trained on."""
         images = dict(teacher.images) if teacher else {}
-        images[origin(table)] = images.get(origin(table), frozenset()) | frozenset(image_ids)
+        here = _origin(table)
+        images[here] = images.get(here, frozenset()) | frozenset(_names(table, image_ids))
         return cls(images)
 
     def check_unseen(self, network: str, table: CxrTable, image_ids: Iterable[str], side: str) -> None:
         """Raise DataError, with how many, where any of these images of `table` taught the network or its teacher."""
-        here, asked = origin(table), frozenset(image_ids)
+        here, asked = _origin(table), frozenset(_names(table, image_ids))
         same = next((family - {here} for family in SAME_IMAGES if here in family), frozenset())
         if other := sorted(same & set(self.images)):
             raise DataError(
@@ -47,8 +49,8 @@ class TrainedOn:
             )
 
     def to_card(self) -> dict[str, str]:
-        """As text for a weights file's card: the ids of an origin, sorted, a line each, compressed (zlib, base64)."""
-        return {name: _packed("\n".join(sorted(ids))) for name, ids in sorted(self.images.items())}
+        """As text for a weights file's card: the sorted names of an origin as JSON, compressed (zlib, base64)."""
+        return {origin: _packed(json.dumps(sorted(names))) for origin, names in sorted(self.images.items())}
 
     @classmethod
     def from_card(cls, card: Mapping[str, str] | None, where: str) -> TrainedOn:
@@ -56,19 +58,27 @@ class TrainedOn:
         if card is None:
             raise DataError(f"{where}: its card does not say what it was trained on; train it again")
         try:
-            return cls({name: frozenset(_unpacked(text).split("\n")) for name, text in card.items()})
+            return cls({origin: frozenset(json.loads(_unpacked(text))) for origin, text in card.items()})
         except (ValueError, TypeError, AttributeError, zlib.error) as error:
             raise DataError(f"{where}: what its card says it was trained on is not readable; train it again") from error
 
 
-def origin(table: CxrTable) -> str:
-    """Where a table's images are from: two tables of one origin mean the same image by the same id.
+def _origin(table: CxrTable) -> str:
+    """Where a table's images are from: the data set's name; of phantoms, with their settings, for they reuse ids."""
+    return " ".join(filter(None, (table.dataset, table.source.get("fingerprint") if table.kind == "phantom" else "")))
 
-    A published data set is its name. Phantoms of other settings are other images under the same ids, and so are the
-    files of another folder.
+
+def _names(table: CxrTable, image_ids: Iterable[str]) -> list[str]:
+    """What images are called at their origin: their ids, or, in a folder of one's own, path and size of the file.
+
+    Ids of one's own may be chosen anew, and another folder may have the same: a path with a size stays with its image
+    and is hardly ever another's. An image that was moved within the folder, or written anew, is not recognised.
     """
-    told = {"phantom": table.source.get("fingerprint", ""), "own": table.source.get("name", "")}
-    return " ".join(filter(None, (table.dataset, told.get(table.kind, ""))))
+    ids = list(image_ids)
+    if table.kind != "own":
+        return ids
+    paths = table.frame["path"].iloc[table.positions(ids)]
+    return [f"{path} ({file_state(table.root, path)[0]} bytes)" for path in paths]
 
 
 def _packed(text: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cxr_kd.data import shared_findings
+from cxr_kd.data.errors import DataError
+from cxr_kd.data.formats.greys import DARK
 from cxr_kd.report.style import finding_name
 from cxr_kd.report.tables import DASH, MINUS, Cell, Table
 
@@ -15,7 +17,6 @@ DATA_SETS = {  # column of the table of shared findings -> what a reader calls t
     "chexpert": "CheXpert",
     "padchest": "PadChest",
 }
-SAME_FINDINGS = {"phantom": "chestxray14", "chestmnist": "chestxray14"}
 VIEWS = 4  # columns of the most frequent views; the others stand together
 
 
@@ -75,13 +76,15 @@ def quarantine_table(data: Mapping[str, Any]) -> Table:
 
 def shared_table(data: Mapping[str, Any]) -> Table | None:
     """Which finding of this data set is which of the others; None for a data set that the project does not know."""
-    own = SAME_FINDINGS.get(data["dataset"], data["dataset"])
-    if own not in DATA_SETS:
+    own = data["dataset"]
+    try:
+        shared_findings.shared(own, own)
+    except DataError:
         return None
-    table = shared_findings.frame()
+    here = [bool(finding.labels(own)) for finding in shared_findings.SHARED_FINDINGS]
     rows = [
         [row["concept"], *(row[name] or DASH for name in DATA_SETS), row["remark"]]
-        for row in table[table[own] != ""].to_dict("records")
+        for row in shared_findings.frame()[here].to_dict("records")
     ]
     wide = frozenset({len(DATA_SETS), len(DATA_SETS) + 1})
     heads = ("Meaning", *DATA_SETS.values(), "Remark")
@@ -91,6 +94,16 @@ def shared_table(data: Mapping[str, Any]) -> Table | None:
     )
     columns = frozenset(range(len(heads)))
     return Table("The same findings in other data sets", heads, rows, note, text_columns=columns, wrapped_columns=wide)
+
+
+def darkness(data: Mapping[str, Any]) -> str:
+    """A warning, in a sentence, where the images are almost black; "" where they are not."""
+    if data["brightest"] >= DARK:
+        return ""
+    return (
+        f"The images are almost black: the brightest grey of half of them is {data['brightest']:.0f} or less, of 255. "
+        "If their files are DICOM, or PNG of 16 bits, `intensity: per-image` in the study stretches their greys."
+    )
 
 
 def marks(data: Mapping[str, Any]) -> str:

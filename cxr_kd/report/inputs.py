@@ -18,7 +18,7 @@ PICTURES = {  # what notebook 01 draws -> what the report says below it
     "data-patients.png": "Who the patients are, and how they were radiographed.",
     "data-cooccurrence.png": "Which findings come together.",
 }
-DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", "quarantine")  # not in older cards
+DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", "quarantine", "brightest")  # newer ones
 COST_COLUMNS = ("run", "parameters", "macs", "file_mb", "latency_ms_median", "latency_ms_p25", "latency_ms_p75", "cpu",
                 "image_size")  # fmt: skip
 

@@ -103,6 +103,7 @@ def _data_section(inputs: Inputs) -> dict[str, Any]:
         "prevalence_figure": _drawn(data_figures.prevalence(data)),
         "prevalence_table": data_tables.prevalence_table(data),
         "people_table": data_tables.people_table(data),
+        "darkness": data_tables.darkness(data),
         "marks": data_tables.marks(data),
         "pictures": [(_picture(file), caption) for file, caption in inputs.pictures],
         "split_table": data_tables.split_table(data),

@@ -17,6 +17,7 @@ from cxr_kd.explanation.examples import Example, choose, truth
 from cxr_kd.files import written_whole
 from cxr_kd.report.data_figures import Picture
 from cxr_kd.report.style import finding_name, to_png
+from cxr_kd.settings import Intensity
 
 
 def keep(figure: Figure, path: Path) -> Figure:
@@ -45,11 +46,19 @@ def contact_pictures(data: Prepared) -> list[Picture]:
     return pictures
 
 
-def sample(table: CxrTable, count: int = 20, *, seed: int = 0, size: int = 224) -> list[Picture]:
+def sample(
+    table: CxrTable,
+    count: int = 20,
+    *,
+    seed: int = 0,
+    size: int = 224,
+    keep_aspect: bool = False,
+    intensity: Intensity = "fixed",
+) -> list[Picture]:
     """Some radiographs of a data set, drawn at random, under their findings, with their boxes and masks.
 
     Decoded here, for a look before anything is prepared; files that can't be read are passed over. DataError where
-    none can be read.
+    none can be read. `keep_aspect` and `intensity` as for `decode`.
     """
     order = np.random.default_rng(seed).permutation(len(table))
     pictures: list[Picture] = []
@@ -57,7 +66,8 @@ def sample(table: CxrTable, count: int = 20, *, seed: int = 0, size: int = 224) 
         if len(pictures) == count:
             break
         with suppress(DataError):
-            pictures.append(_picture_of(table, row, decode(table.root / row["path"], size)))
+            image = decode(table.root / row["path"], size, keep_aspect=keep_aspect, intensity=intensity)
+            pictures.append(_picture_of(table, row, image))
     if not pictures:
         raise DataError(f"{table.root}: none of the {len(table):,} image files can be read")
     return pictures

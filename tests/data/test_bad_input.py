@@ -185,7 +185,7 @@ CASES: dict[str, tuple[Callable[[Path], object], End]] = {
     ),
     "a list that names what is not there": (
         a_list_of_an_unknown_image,
-        Stops(r"test\.txt: 1 of its 3 images are not in folder, e\.g\. 'images/7\.png'"),
+        Stops(r"test\.txt: 1 of its 3 images are in no row of the label table, e\.g\. 'images/7\.png'"),
     ),
 }
 

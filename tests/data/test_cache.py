@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr_kd.data import blocks, read
+from cxr_kd.data import processes, read
 from cxr_kd.data.cache import BLOCK, Cache, build_cache, open_cache
 from cxr_kd.data.decode import decode
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.errors import DataError, StorageError
 from cxr_kd.data.table import CxrTable
 from cxr_kd.settings import DataSettings
 
@@ -30,9 +30,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, str(Path(sys.argv[4])))
 from test_cache import slow_table
-from cxr_kd.data import blocks
+from cxr_kd.data import processes
 from cxr_kd.data.cache import build_cache
-blocks.PROCESS_START_SECONDS = 0.0
+processes.PROCESS_START_SECONDS = 0.0
 build_cache(slow_table(Path(sys.argv[1])), Path(sys.argv[2]), 8, workers=int(sys.argv[3]))
 """
 
@@ -258,7 +258,7 @@ def test_room_is_needed_only_for_what_is_not_there_yet(
 def test_processes_give_the_same_cache(
     noise_table: Callable[..., CxrTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(blocks, "PROCESS_START_SECONDS", 0.0)
+    monkeypatch.setattr(processes, "PROCESS_START_SECONDS", 0.0)
     table = noise_table(3 * BLOCK)
     (table.root / table.frame["path"].iloc[-1]).write_bytes(b"")
     cache = build_cache(table, tmp_path / "cache", 8, workers=2, progress=False)
@@ -283,6 +283,30 @@ def test_a_disk_that_fills_up_stops_it_and_it_goes_on_later(slow: CxrTable, tmp_
     assert_whole(build_cache(slow, folder, 8, progress=False), slow.root)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_can_not_be_read_now_stops_it_and_it_goes_on_once_that_is_mended(
+    noise_table: Callable[..., CxrTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+):
+    broken = Path("/proc/self/mem")
+    if not broken.exists():
+        pytest.skip("no /proc here with a file that can't be read")
+    monkeypatch.setattr(processes, "PROCESS_START_SECONDS", 0.0)
+    table, folder = noise_table(3 * BLOCK), tmp_path / "cache"
+    path = table.root / table.frame["path"].iloc[-1]
+    whole = path.read_bytes()
+    path.unlink()
+    path.symlink_to(broken)
+    with pytest.raises(StorageError, match=rf"{path}: can't be read \(.*Input/output error\); mend this and start"):
+        build_cache(table, folder, 8, workers=workers, progress=False)
+    assert 0 in finished_blocks(folder)
+    assert 2 * BLOCK not in finished_blocks(folder)
+    path.unlink()
+    path.write_bytes(whole)
+    cache = build_cache(table, folder, 8, workers=workers, progress=False)
+    assert cache.quarantine.empty
+    np.testing.assert_array_equal(cache.images, expected(table, 8))
+
+
 def test_a_killed_build_goes_on_and_decodes_nothing_twice(slow: CxrTable, tmp_path: Path):
     folder, root = tmp_path / "cache", tmp_path / "source"
     shutil.copytree(slow.root, root, copy_function=os.link)
@@ -297,6 +321,7 @@ def test_a_killed_build_goes_on_and_decodes_nothing_twice(slow: CxrTable, tmp_pa
         for path in table.frame["path"][first : first + BLOCK]:
             (root / path).unlink()  # a link
             (root / path).write_bytes(bytes((slow.root / path).stat().st_size))
+            shutil.copystat(slow.root / path, root / path)
     assert_whole(build_cache(table, folder, 8, progress=False), slow.root)
 
 
@@ -372,3 +397,19 @@ def test_real_radiographs(test_data: Path, tmp_path: Path):
     assert cache.images.shape == (1000, 64, 64)
     assert cache.quarantine.empty
     np.testing.assert_array_equal(cache.images[::100], expected(table.select(table.frame["image_id"][::100]), 64))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("images.npy", None), ("images.npy", b"\x93NUMPY"), ("index.parquet", b"PAR1"), ("manifest.json", b"[1]")],
+)
+def test_a_damaged_cache_says_what_to_do(
+    noise_table: Callable[..., CxrTable], tmp_path: Path, name: str, content: bytes | None
+):
+    table, folder = noise_table(5), tmp_path / "cache"
+    build_cache(table, folder, 8, progress=False)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"delete the folder .*and build .*again"):
+        build_cache(table, folder, 8, progress=False)

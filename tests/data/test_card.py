@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cxr_kd.data.cache import Cache
-from cxr_kd.data.card import card_of
+from cxr_kd.data.card import LOOKED_AT, card_of
 from cxr_kd.data.splits import Split
 from cxr_kd.data.table import CxrTable
 
@@ -21,8 +21,14 @@ ROWS = [  # image, patient, view, age, sex, Mass, Edema
 SPLIT = Split("random-70-10-20", ("a", "b", "c"), ("d",), ("e",))
 
 
+def cache_of(folder: Path, images: np.ndarray, ids: list[str], quarantine: pd.DataFrame) -> Cache:
+    np.save(folder / "images.npy", images)
+    index = pd.DataFrame({"image_id": ids, "row": np.arange(len(ids))})
+    return Cache(folder, np.load(folder / "images.npy", mmap_mode="r"), index, quarantine, {})
+
+
 @pytest.fixture
-def card() -> dict:
+def card(tmp_path: Path) -> dict:
     names = ["image_id", "patient_id", "view", "age", "sex", "Mass", "Edema"]
     frame = pd.DataFrame(ROWS, columns=names).astype({"Mass": float, "Edema": float})
     frame.insert(1, "path", frame["image_id"] + ".png")
@@ -31,7 +37,9 @@ def card() -> dict:
     source = {"name": "five", "blank labels": "unknown", "fingerprint": "not for people"}
     table = CxrTable("folder", "own", Path("here"), frame, ("Mass", "Edema"), boxes, {"no reason": 3}, source=source)
     quarantine = pd.DataFrame({"image_id": ["x", "y", "z"], "path": "", "reason": ["empty", "cut off", "empty"]})
-    cache = Cache(Path("cache"), np.zeros((5, 8, 8), np.uint8), frame[["image_id"]], quarantine, {})
+    images = np.zeros((5, 8, 8), np.uint8)
+    images[:, 3, 3] = [10, 200, 20, 15, 30]
+    cache = cache_of(tmp_path, images, frame["image_id"].tolist(), quarantine)
     return card_of(table, cache, SPLIT, "1f")
 
 
@@ -49,6 +57,22 @@ def test_patients_are_counted_once_a_side_and_what_is_unknown_is_not_guessed(car
     assert card["age"]["train"] == {"known": 2, "lower_quartile": 45.0, "median": 50.0, "upper_quartile": 55.0}
     assert card["age"]["validation"] == {"known": 0, "lower_quartile": None, "median": None, "upper_quartile": None}
     assert card["views"] == {"train": {"PA": 2, "AP": 1}, "validation": {"unknown": 1}, "test": {"PA": 1}}
+
+
+def test_brightest_is_the_median_of_the_brightest_grey_of_each(card: dict) -> None:
+    assert card["brightest"] == 20
+
+
+def test_brightest_is_of_images_from_the_first_to_the_last(tmp_path: Path) -> None:
+    count = 3 * LOOKED_AT
+    ids = [str(i) for i in range(count)]
+    unknown = {"view": "", "age": np.nan, "sex": "", "Mass": 0.0}
+    frame = pd.DataFrame({"image_id": ids, "path": ids, "patient_id": ids}).assign(**unknown)
+    table = CxrTable("folder", "own", tmp_path, frame, ("Mass",))
+    images = (np.arange(count) // 6).astype(np.uint8)[:, np.newaxis, np.newaxis].repeat(2, 1).repeat(2, 2)
+    cache = cache_of(tmp_path, images, ids, pd.DataFrame({"image_id": [], "path": [], "reason": []}))
+    split = Split("random-70-10-20", tuple(ids[:-2]), (ids[-2],), (ids[-1],))
+    assert abs(card_of(table, cache, split, "1f")["brightest"] - 127 / 2) <= 1
 
 
 def test_marks_quarantine_and_source_are_told(card: dict) -> None:

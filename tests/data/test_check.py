@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from miniatures import write_chexpert
+from miniatures import write_chexpert, write_padchest
 from PIL import Image
 
 from cxr_kd.data.check import Check, check
 from cxr_kd.data.chestxray14 import FINDINGS, POSITIVES
 from cxr_kd.data.errors import DataError
-from cxr_kd.data.readability import faults
+from cxr_kd.data.readability import look
 from cxr_kd.data.table import CxrTable
-from cxr_kd.settings import DataSettings, FolderSettings
+from cxr_kd.settings import DataSettings, FolderSettings, PadchestSettings
 
 NIH = DataSettings(dataset="chestxray14")
+ABSENT = "findings that no image has: neither to be learned nor scored"
+DARK = "images without a pixel brighter than 63 (of 255)"
 OWN = DataSettings(dataset="folder", findings=("Mass", "Edema"), folder=FolderSettings(age="age"))
 
 
@@ -109,6 +111,56 @@ def test_missing_unnamed_unreadable_and_empty_pictures_are_found(tmp_path: Path)
     assert found["unreadable image files"].detail.startswith("b.png: the file is empty (0 bytes); c.png: every pixel")
 
 
+def test_rows_without_a_file_only_differ_in_part_of_a_published_data_set(test_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(test_data / "chestxray14-mini", tmp_path, dirs_exist_ok=True)
+    first = next((tmp_path / "images").iterdir())
+    first.unlink()
+    found = by_name(check(NIH, tmp_path, progress=False))
+    missing = found["rows whose image file is not there"]
+    assert (missing.expected, missing.found, missing.verdict) == (0, 1, "differs")
+    assert "problem" not in {each.verdict for each in found.values()}
+
+
+def test_a_file_that_the_storage_does_not_give_is_listed_and_the_others_are_looked_at(
+    noise_table: Callable[..., CxrTable],
+) -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("no /proc here with a file that can't be read")
+    table = noise_table(3)
+    path = table.frame["path"][1]
+    (table.root / path).unlink()
+    (table.root / path).symlink_to("/proc/self/mem")
+    seen = look(table, progress=False)
+    assert seen.images == 3
+    assert seen.unreadable == {path: "can't be read ([Errno 5] Input/output error)"}
+
+
+@pytest.mark.parametrize(("dark", "verdict"), [(6, "problem"), (5, "ok")])
+def test_images_that_are_mostly_almost_black_are_a_problem_that_a_study_can_mend(
+    tmp_path: Path, dark: int, verdict: str
+) -> None:
+    root = folder(tmp_path / "own")
+    for name in "abcdefghij"[:dark]:  # 12 bits of 16
+        values = np.random.default_rng(0).integers(0, 4096, (8, 8)).astype(np.uint16)
+        Image.fromarray(values).save(root / f"{name}.png")
+    found = by_name(check(OWN, root, progress=False))[DARK]
+    assert (found.found, found.verdict) == (dark, verdict)
+    assert ("`intensity: per-image`" in found.detail) == (verdict == "problem")
+    stretched = by_name(check(OWN, root, intensity="per-image", progress=False))[DARK]
+    assert (stretched.found, stretched.verdict) == (0, "ok")
+
+
+def test_unreadable_images_are_not_counted_as_bright(tmp_path: Path) -> None:
+    root = folder(tmp_path / "own")
+    for name in "abcdefgh":
+        (root / f"{name}.png").write_bytes(b"")
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(root / "i.png")
+    Image.fromarray(np.arange(63, -1, -1, dtype=np.uint8).reshape(8, 8)).save(root / "j.png")
+    found = by_name(check(OWN, root, intensity="per-image", progress=False))[DARK]
+    assert (found.found, found.verdict) == (2, "problem")
+    assert found.detail == "greys of 8 bits stay as they are stored"
+
+
 def test_own_data_is_held_against_nothing_published(tmp_path: Path) -> None:
     found = by_name(check(OWN, folder(tmp_path / "own"), images=False))
     assert found["images in the label table"] == Check("images in the label table", "", 10)
@@ -137,7 +189,38 @@ def test_what_nobody_said_is_counted_and_a_finding_that_nobody_has_is_a_problem(
     assert found["ages unknown"].found == "2 of 3 (66.7%)"
     assert found["sexes unknown"].found == "3 of 3 (100.0%)"
     assert (found["positives: Mass"].found, found["positives: Mass"].verdict) == (2, "ok")
-    assert (found["positives: Edema"].found, found["positives: Edema"].verdict) == (0, "problem")
+    assert found["positives: Edema"].found == 0
+    assert (found[ABSENT].found, found[ABSENT].detail, found[ABSENT].verdict) == (1, "Edema", "problem")
+
+
+def test_what_is_said_of_labels_and_people_is_of_the_images_that_are_used(tmp_path: Path) -> None:
+    rows = ("a.png,1,50,1,0", "b.png,2,60,0,", "c.png,3,70,1,1", "d.png,4,,0,0")
+    root = folder(tmp_path / "own", *rows, names=("a.png", "b.png", "d.png"))
+    every_row, used = (by_name(check(OWN, root, images=images, progress=False)) for images in (False, True))
+    assert every_row["positives: Edema"] == used["positives: Edema"] == Check("positives: Edema", "", 1)
+    assert (every_row[ABSENT].verdict, used[ABSENT].verdict, used[ABSENT].detail) == ("ok", "problem", "Edema")
+    unknown = ("labels unknown", "ages unknown")
+    assert [every_row[what].found for what in unknown] == ["1 of 8 (12.5%)", "1 of 4 (25.0%)"]
+    assert [used[what].found for what in unknown] == ["1 of 6 (16.7%)", "1 of 3 (33.3%)"]
+
+
+def test_rows_of_padchest_that_the_study_does_not_read_are_in_the_published_counts_alone(tmp_path: Path) -> None:
+    root = write_padchest(tmp_path)
+    lateral = DataSettings(dataset="padchest", padchest=PadchestSettings(projections=("L",)))
+    found = by_name(check(lateral, root, progress=False))
+    assert found["views"].found == f"L {found['images with a file'].found}"
+    assert found["images in the label table"].found > found["images with a file"].found
+
+
+def test_a_split_of_the_label_table_says_that_it_is_of_every_row(tmp_path: Path) -> None:
+    root = folder(tmp_path / "own")
+    of_every_row = "of every row of the label table: views, projections and image files were not looked at"
+    assert by_name(check(OWN, root, images=False))["split random-70-10-20"].detail == of_every_row
+    assert by_name(check(OWN, root, progress=False))["split random-70-10-20"].detail == ""
+    official = OWN.model_copy(update={"split": "official"})
+    impossible = by_name(check(official, root, images=False))["split official"]
+    assert impossible.verdict == "problem"
+    assert impossible.detail.endswith(of_every_row)
 
 
 def test_labels_without_images_are_still_checked(tmp_path: Path) -> None:
@@ -159,7 +242,9 @@ def test_processes_find_what_one_process_finds_in_the_order_of_the_table(
     broken = [table.frame["path"][row] for row in (3, 70, 100, 199)]
     for path in broken:
         (table.root / path).write_bytes(b"")
-    monkeypatch.setattr("cxr_kd.data.readability.PROCESS_START_SECONDS", 0)
-    alone, together = (faults(table, workers=workers, progress=False) for workers in (1, 2))
-    assert list(together.items()) == list(alone.items())
-    assert alone == dict.fromkeys(broken, "the file is empty (0 bytes)")
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(table.root / table.frame["path"][150])
+    monkeypatch.setattr("cxr_kd.data.processes.PROCESS_START_SECONDS", 0)
+    alone, together = (look(table, workers=workers, progress=False) for workers in (1, 2))
+    assert list(together.unreadable.items()) == list(alone.unreadable.items())
+    assert alone.unreadable == dict.fromkeys(broken, "the file is empty (0 bytes)")
+    assert (together.images, together.dark) == (alone.images, alone.dark) == (200, 1)

@@ -254,3 +254,10 @@ def test_any_row_is_read_or_a_data_error(tmp_path_factory: pytest.TempPathFactor
         write(root, [TRAIN[0], fuzzed], images=False)
         with contextlib.suppress(DataError):
             assert chexpert.read(root, images=False).frame["image_id"].iloc[0] == FRONTAL
+
+
+def test_files_that_no_row_names_are_counted(tmp_path: Path):
+    root = write(tmp_path)
+    (extra := root / "train" / "patient99999" / "study1").mkdir(parents=True)
+    (extra / "view1_frontal.jpg").write_bytes(b"")
+    assert chexpert.read(root).left_out["image files that no row names"] == 1

@@ -1,3 +1,4 @@
+import errno
 import io
 import struct
 import zlib
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cxr_kd.data.decode import INTENSITY_RULES, MOST_PIXELS, decode
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.errors import DataError, StorageError
 from cxr_kd.settings import Intensity
 
 GREY = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
@@ -162,8 +163,39 @@ def test_anything_else_is_an_error_with_file_and_reason(tmp_path: Path, content:
 def test_a_missing_file_and_a_folder_are_errors_of_the_data(tmp_path: Path):
     with pytest.raises(DataError, match="no such file"):
         decode(tmp_path / "absent.png", 16)
-    with pytest.raises(DataError, match="can't be read"):
-        decode(tmp_path, 16)
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path, tmp_path / "round", tmp_path / "file" / "a.png", tmp_path / ("a" * 300)):
+        with pytest.raises(DataError, match="can't be read") as raised:
+            decode(path, 16)
+        assert not isinstance(raised.value, StorageError)
+
+
+def test_a_file_that_can_not_be_read_now_is_an_error_of_the_storage():
+    path = Path("/proc/self/mem")
+    if not path.exists():
+        pytest.skip("no /proc here with a file that can't be read")
+    with pytest.raises(StorageError, match=r"^/proc/self/mem: can't be read \(\[Errno 5\] Input/output error\)$"):
+        decode(path, 16)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "16-bit"])
+def test_a_disk_that_fails_within_a_file_is_an_error_of_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+):
+    path = tmp_path / "a.png"
+    large = np.random.default_rng(0).integers(0, 256, (600, 600)).astype(np.uint16 if form == "16-bit" else np.uint8)
+    content = png(Image.fromarray(large), form.replace("16-bit", "PNG"))
+
+    class Failing(io.BytesIO):
+        def read(self, count: int | None = -1) -> bytes:
+            if self.tell() > 1000:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(count)
+
+    monkeypatch.setattr(Path, "open", lambda *_: Failing(content))
+    with pytest.raises(StorageError, match=r"a\.png: can't be read \(\[Errno 5\]"):
+        decode(path, 16)
 
 
 @given(st.sampled_from(["PNG", "JPEG", "16-bit"]), st.integers(0, 3000), st.binary(max_size=20), st.booleans())

@@ -67,11 +67,15 @@ def test_lines_are_the_file_s_own_though_a_field_may_hold_several(tmp_path: Path
         ("path,patient,path\n", r"line 1: column 'path' stands there twice"),
         ("path,patient,sex\na.png,7,F\nb.png,8", r"line 3: 2 fields where the header has 3; is the file cut off"),
         ("path,patient\na.png,7,F\n", r"line 2: 3 fields where the header has 2"),
-        ('path,patient\n"a.png,7\n', r"not readable as a table \(unexpected end of data\)"),
+        (
+            'path,patient\na.png,7\n"b.png,8\nc.png,9\n',
+            r"line 3: unexpected end of data; is a quotation mark",
+        ),
+        (f"path,patient\n{'a' * 200_000},7\n", r"line 2: field larger than field limit"),
         (b"path,patient\na.png,7\nb.png,J\xfcrgen\n", r"line 3: not UTF-8 \(byte 0xfc\); save the file as UTF-8"),
         (b"\xff\xfep\x00a\x00", r"line 1: not UTF-8 \(byte 0xff\)"),
     ],
-    ids=["empty", "missing", "doubled", "cut off", "too many", "open quote", "Latin-1", "UTF-16"],
+    ids=["empty", "missing", "doubled", "cut off", "too many", "open quote", "endless field", "Latin-1", "UTF-16"],
 )
 def test_a_table_that_cannot_be_trusted_stops_with_file_and_line(tmp_path: Path, content: str | bytes, told: str):
     with pytest.raises(DataError, match=told):
@@ -81,7 +85,8 @@ def test_a_table_that_cannot_be_trusted_stops_with_file_and_line(tmp_path: Path,
 def test_a_file_that_is_not_there_or_no_gzip(tmp_path: Path):
     with pytest.raises(DataError, match=r"nowhere\.csv: no such file"):
         read_label_file(tmp_path / "nowhere.csv", WANTED)
-    for content in (b"path,patient\n", gzip.compress(b"path,patient\na.png,7\n" * 99)[:-9]):
+    packed = gzip.compress(b"path,patient\na.png,7\n" * 99)
+    for content in (b"path,patient\n", packed[:-9], packed[:20] + b"\xff\xff\xff" + packed[23:]):
         with pytest.raises(DataError, match=r"labels\.csv\.gz: not readable as a table"):
             read_label_file(written(tmp_path, content, "labels.csv.gz"), WANTED)
 
@@ -121,6 +126,8 @@ def test_sexes():
 def test_ids_of_a_list(tmp_path: Path):
     path = written(tmp_path, "\ufeffa.png 0 1 0\n\nb.png 1 0 0\r\n", "test.txt")
     assert read_ids(path) == ("a.png", "b.png")
+    spaced = written(tmp_path, "scan 1.png\nscan 2.png 0 1\n", "test.txt")
+    assert read_ids(spaced, known={"scan 1.png"}) == ("scan 1.png", "scan")
     with pytest.raises(DataError, match=r"test\.txt, line 3: 'a\.png' stands on line 1 already"):
         read_ids(written(tmp_path, "a.png\nb.png\na.png\n", "test.txt"))
     with pytest.raises(DataError, match=r"test\.txt, line 2: not UTF-8"):

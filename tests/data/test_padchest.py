@@ -20,7 +20,7 @@ from cxr_kd.data.splits import make_split
 from cxr_kd.settings import DataSettings, PadchestSettings
 
 FIRST, SECOND, THIRD = (f"21684011136696401328192070611120103071426010{number}_02-014-084.png" for number in (1, 2, 3))
-AGES = "ages that are none (no year of birth, over 120), taken as unknown"
+AGES = "ages that are none (blank, over 120), taken as unknown"
 
 
 def row(name: str, labels: str = "['pneumonia']", **fields: object) -> dict[str, object]:
@@ -275,3 +275,9 @@ def test_any_row_is_read_or_a_data_error(tmp_path_factory: pytest.TempPathFactor
     root = write(tmp_path_factory.mktemp("fuzz"), rows, names=())
     with contextlib.suppress(DataError):
         assert padchest.read(root, images=False).frame["image_id"].iloc[0] == FIRST
+
+
+@pytest.mark.parametrize("finding", ["Pneumonia", "pneumonia ", "copd signs"])
+def test_a_finding_has_one_way_to_be_written(tmp_path: Path, finding: str):
+    with pytest.raises(DataError, match=r"nobody knows the finding '(Pneumonia|pneumonia |copd signs)'; close ones: "):
+        padchest.read(write_padchest(tmp_path), [finding])

@@ -138,7 +138,7 @@ def test_check_disjoint_looks_at_the_images_of_the_split_only():
 
 
 def test_the_official_split_of_the_whole_data_set(test_data: Path):
-    frame, _ = read_labels(test_data / "Data_Entry_2017_v2020.csv.gz")
+    frame = read_labels(test_data / "Data_Entry_2017_v2020.csv.gz")
     test = frozenset(pd.read_csv(test_data / "official_test_images.csv.gz", header=None).iloc[:, 0])
     frame.insert(1, "path", frame["image_id"])
     given_split = {"test": test, "train_val": frozenset(frame["image_id"]) - test}
@@ -169,9 +169,9 @@ def test_lists_of_a_user_s_own_are_taken_as_they_are(tmp_path: Path):
     ("kind", "ids", "told"),
     [
         ("own", {"train": "0000 9999", "validation": "0002", "test": "0003"},
-         r"train\.txt: 1 of its 2 images are not in own, e\.g\. '9999'"),
+         r"train\.txt: 1 of its 2 images are in no row of the label table, e\.g\. '9999'"),
         ("mini", {"train": "0000", "validation": "8888 9999", "test": "0003"}, r"validation\.txt: 2 of its 2 images"),
-        ("mini", {"train": "0000", "validation": "", "test": "0003"}, r"validation\.txt: 0 of its 0 images"),
+        ("mini", {"train": "0000", "validation": "", "test": "0003"}, r"leave none for the validation side"),
         ("own", {"train": "0000", "validation": "0002 0001", "test": "0003"}, r"1 patients have images on two.*: p0"),
         ("own", {"train": "0000", "validation": "0000", "test": "0003"}, r"1 image ids stand in it twice"),
     ],
@@ -182,10 +182,20 @@ def test_lists_that_cannot_be_meant_are_refused(tmp_path: Path, kind: str, ids: 
         make_split(table, "lists", lists=write_lists(tmp_path, **ids))
 
 
-def test_of_part_of_a_data_set_lists_may_name_more_than_is_there(tmp_path: Path):
-    table = replace(a_table([0, 1, 2]), root=tmp_path)
+def test_lists_may_name_images_that_the_reader_left_out(tmp_path: Path):
+    table = replace(a_table([0, 1, 2]), root=tmp_path, left_out_ids=frozenset({"9999"}))
     lists = write_lists(tmp_path, train="0000 9999", validation="0001", test="0002")
     assert make_split(table, "lists", lists=lists).train == ("0000",)
+
+
+def test_ids_with_spaces_can_be_listed(tmp_path: Path):
+    table = a_table([0, 1, 2])
+    ids = ["A1", "A1 lateral", "A2"]
+    table = replace(table, root=tmp_path, frame=table.frame.assign(image_id=ids))
+    for side, image_id in zip(SIDES, ("A1 lateral", "A1", "A2"), strict=True):
+        (tmp_path / f"{side}.txt").write_text(f"{image_id}\n")
+    lists = SplitLists(train="train.txt", validation="validation.txt", test="test.txt")
+    assert sides(make_split(table, "lists", lists=lists)) == (("A1 lateral",), ("A1",), ("A2",))
 
 
 def test_a_published_validation_side_is_kept_as_it_is():

@@ -160,3 +160,21 @@ def test_symbolic_links_may_not_leave_the_root(tmp_path: Path, linked: str):
     (root / linked).unlink()
     (outside / "moved").rename(root / linked)
     replace(table, root=tmp_path / "name").check_links()
+
+
+def test_a_file_that_was_written_anew_is_another_file(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    for path in a_table().frame["path"]:
+        (tmp_path / path).write_bytes(b"first")
+    before = replace(a_table(), root=tmp_path).files_sha256
+    assert replace(a_table(), root=tmp_path).files_sha256 == before
+    (tmp_path / "images" / "image3.png").write_bytes(b"again")  # as long as before
+    os.utime(tmp_path / "images" / "image3.png", ns=(0, 0))
+    assert replace(a_table(), root=tmp_path).files_sha256 != before
+
+
+@pytest.mark.parametrize("column", ["image_id", "path", "patient_id"])
+@pytest.mark.parametrize("wrong", ["two\nlines", "nul\x00", "next\x85"])
+def test_names_hold_no_control_characters(column: str, wrong: str):
+    with pytest.raises(DataError, match=rf"column '{column}' (holds a line break|is not a relative posix path)"):
+        changed(**{column: [wrong, *a_table().frame[column][1:]]})

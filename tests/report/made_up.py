@@ -88,7 +88,7 @@ def data_json(kind: str, dataset: str) -> dict:
                  for side in sides}  # fmt: skip
     age = {"known": 30, "lower_quartile": 31.0, "median": 47.0, "upper_quartile": 59.0}
     return {
-        "dataset": dataset, "kind": kind, "identity": SHA, "image_size": 64,
+        "dataset": dataset, "kind": kind, "identity": SHA, "image_size": 64, "brightest": 250.0,
         "images": 1100, "patients": 366, "quarantined": 2, "quarantine": {"the file is empty (0 bytes)": 2},
         "source": {"name": "Artificial radiographs", "citation": "These tests", "licence": "none", "where": "nowhere",
                    "blank labels": "a blank is not a zero"},

@@ -77,6 +77,13 @@ def test_marks_in_a_sentence(data, marks, said) -> None:
     assert data_tables.marks({**data, "marks": marks}) == said
 
 
+def test_images_that_are_almost_black_are_said(data) -> None:
+    assert data_tables.darkness({**data, "brightest": 64.0}) == ""
+    said = data_tables.darkness({**data, "brightest": 15.0})
+    assert "almost black: the brightest grey of half of them is 15 or less, of 255." in said
+    assert "`intensity: per-image` in the study" in said
+
+
 def test_shared_findings_are_those_of_this_data_set(data) -> None:
     of_chexpert = rows(data_tables.shared_table({**data, "dataset": "chexpert"}))
     assert of_chexpert["pleural effusion"][:2] == ["Effusion", "Pleural Effusion"]

@@ -74,6 +74,14 @@ def test_the_data_section_says_how_labels_were_read_how_sides_differ_and_what_is
         assert piece in section.replace("(66 of 290)", "(66 of 290)"), piece
 
 
+def test_a_report_on_images_that_are_almost_black_says_so(make_study, report: Path) -> None:
+    assert "almost black" not in report.read_text()
+    study = make_study()
+    data = read_json(study.runs / "data.json")
+    write_json(study.runs / "data.json", {**data, "brightest": 15.0})
+    assert '<p class="callout">The images are almost black: ' in write_report(study).read_text()
+
+
 def test_a_study_of_own_data_is_compared_with_nobody(make_study) -> None:
     study = make_study()
     data = read_json(study.runs / "data.json")

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.errors import DataError, StorageError, is_of_storage
 
 # What zipfile, its decompressors and NumPy's header parser raise on bad content; RuntimeError is an encrypted member.
 _BROKEN = (OSError, EOFError, ValueError, TypeError, ArithmeticError, MemoryError, RuntimeError, SyntaxError,
@@ -56,7 +56,7 @@ def image(path: str) -> np.ndarray:
 
     Raises:
         DataError: with the path and the reason: no such file, array or position, not an .npz archive, an array of
-            another type or shape, or one that is cut off or damaged.
+            another type or shape, or one that is cut off or damaged; StorageError where the file can't be read.
     """
     place = in_archive(path)
     if place is None:
@@ -159,8 +159,10 @@ def _as_data_error(where: str) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(f"{where}: {error}") from error.__cause__
+        raise type(error)(f"{where}: {error}") from error.__cause__
     except FileNotFoundError as error:
         raise DataError(f"{where}: no such file") from error
     except _BROKEN as error:
+        if is_of_storage(error):
+            raise StorageError(f"{where}: can't be read ({error})") from error
         raise DataError(f"{where}: not a complete .npz archive ({type(error).__name__}: {error})") from error

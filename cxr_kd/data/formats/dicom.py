@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.errors import DataError, is_of_storage
 from cxr_kd.data.formats import gdcm_process
 from cxr_kd.data.formats.greys import MOST_PIXELS, to_8_bit
 
@@ -37,6 +37,7 @@ PER_IMAGE_RULE = "in place of VOI table and window; MONOCHROME1 inverted"
 # VR: two letters) or with the length or the character set of group 0008.
 _BARE = (b"\x02\x00\x00\x00UL", b"\x02\x00\x01\x00OB", b"\x02\x00\x10\x00UI", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00")
 _BITS = range(1, 17)
+_OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 # Macros of an enhanced (multi-frame) object with one frame, whose attributes older objects hold at the top.
 _FRAME_MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 _PLUGINS = {
@@ -62,15 +63,16 @@ def read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
 
     Raises:
         DataError: no pixel data, several frames, colour, a transfer syntax that nothing here reads, a truncated or
-            damaged file, over MOST_PIXELS.
+            damaged file, bits that are neither pixels nor overlay, over MOST_PIXELS.
+        OSError: where the file can't be read.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's remarks on values that this reader does not use
             return _read(file, intensity)
-    except DataError:
-        raise
     except Exception as error:  # a parser of hostile files: pydicom's own errors are of every type
+        if isinstance(error, DataError) or is_of_storage(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"not a complete, readable DICOM file ({error.__class__.__name__}: {reason})") from error
 
@@ -103,6 +105,11 @@ def _check(dataset: Dataset) -> None:
         )
     if dataset.BitsStored not in _BITS:
         raise DataError(f"DICOM with {dataset.BitsStored} bits stored; this reader takes 1 to 16")
+    if dataset.get("HighBit") not in (None, dataset.BitsStored - 1):
+        raise DataError(
+            f"DICOM with {dataset.BitsStored} bits stored and the high bit {dataset.HighBit}; this reader takes pixels "
+            f"in the lowest bits, {dataset.BitsStored - 1} the highest"
+        )
     if dataset.Rows * dataset.Columns > MOST_PIXELS:
         raise DataError(f"{dataset.Columns}x{dataset.Rows}: over {MOST_PIXELS:,} pixels: not a radiograph")
 
@@ -124,7 +131,7 @@ def _stored(dataset: Dataset) -> np.ndarray:
 
     syntax = _syntax(dataset)
     if syntax in UncompressedTransferSyntaxes:
-        return get_decoder(syntax).as_array(dataset, index=0)[0]
+        return _without_overlays(dataset, get_decoder(syntax))
     if syntax not in _PLUGINS or (syntax == JPEGExtended12Bit and dataset.BitsStored != 8):
         raise DataError(
             f"DICOM of {dataset.BitsStored} bits in the transfer syntax {syntax.name} ({syntax}), which nothing here "
@@ -138,6 +145,33 @@ def _stored(dataset: Dataset) -> np.ndarray:
     if _PLUGINS[syntax] == "gdcm":
         return gdcm_process.decode(frame, str(syntax), as_pixel_options(dataset))
     return get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=_PLUGINS[syntax])[0]
+
+
+def _without_overlays(dataset: Dataset, decoder: Any) -> np.ndarray:
+    """Decode uncompressed values; in unsigned ones, only overlays may stand above the bits stored.
+
+    Other bits there say that the file's numbers of bits are not those of its pixels.
+    """
+    if dataset.PixelRepresentation == 1:  # what stands above is the sign
+        return decoder.as_array(dataset, index=0)[0]
+    pixels = decoder.as_array(dataset, index=0, correct_unused_bits=False)[0]
+    own = 2**dataset.BitsStored - 1
+    found = int(np.bitwise_or.reduce(pixels, axis=None))
+    if found & ~own & ~_overlay_bits(dataset):
+        raise DataError(
+            f"DICOM with {dataset.BitsStored} bits stored and values of {found.bit_length()} bits, which no overlay "
+            "explains"
+        )
+    return pixels & own
+
+
+def _overlay_bits(dataset: Dataset) -> int:
+    """The bits of the stored values that overlays say they stand in (PS3.3 C.9.2, as it was up to 2004)."""
+    bits = 0
+    for group in _OVERLAY_GROUPS:
+        if (group, 0x0102) in dataset:
+            bits |= 1 << dataset[group, 0x0102].value
+    return bits
 
 
 def _syntax(dataset: Dataset) -> Any:

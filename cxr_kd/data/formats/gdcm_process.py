@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.errors import DataError, StorageError
 from cxr_kd.data.formats import gdcm_server
 
 SECONDS = 60.0  # for one image: hundreds of times what a large one takes
@@ -29,7 +30,8 @@ def decode(frame: bytes, syntax: str, options: Mapping[str, Any]) -> np.ndarray:
     """Return the stored values (H, W) of a compressed frame; `options` as pydicom's `as_pixel_options` gives them.
 
     Raises:
-        DataError: where GDCM can't decode it, dies of it, or takes longer than SECONDS.
+        DataError: where GDCM can't decode it, or dies of it.
+        StorageError: where it is killed: it takes longer than SECONDS, or the machine has no memory for it.
     """
     with _lock:
         process, answered = _running(), False
@@ -40,7 +42,9 @@ def decode(frame: bytes, syntax: str, options: Mapping[str, Any]) -> np.ndarray:
             reply, content = gdcm_server.receive(process.stdout)
             answered = True
         except (OSError, EOFError, ValueError) as error:
-            raise DataError("damaged compressed image: GDCM's process died of it or took too long") from error
+            if process.wait() == -signal.SIGKILL:
+                raise StorageError(f"GDCM's process was killed: over {SECONDS:g} s, or out of memory") from error
+            raise DataError("damaged compressed image: GDCM's process died of it") from error
         finally:
             timer.cancel()
             if not answered:  # after an interrupt too: its answer must not be taken for that of the next image

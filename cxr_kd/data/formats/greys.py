@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 80_000_000  # several times the largest detector; beyond it, a file is a mistake or an attack
 RESIZE_RULE = "area average, each pixel by the share of it that is covered; bilinear along a side that is enlarged"
+DARK = 64  # an image whose brightest grey is below shows little: 12-bit values in a 16-bit file end at 16
 _TOGETHER = 32  # rows of the result
 
 

@@ -1,8 +1,10 @@
 import copy
+import errno
 import io
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,8 @@ from pydicom.uid import (
 )
 
 from cxr_kd.data.decode import MOST_PIXELS, decode
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.errors import DataError, StorageError
+from cxr_kd.data.formats import dicom as dicom_format
 from cxr_kd.data.formats import gdcm_process
 
 gdcm.Trace.WarningOff()
@@ -133,9 +136,32 @@ def test_signed_values_begin_below_zero(greys: Callable[..., np.ndarray]):
     np.testing.assert_array_equal(greys(dicom(signed)), rounded(RADIOGRAPH / 4095))
 
 
-def test_bits_above_those_stored_are_no_pixels(greys: Callable[..., np.ndarray]):
-    overlay = RADIOGRAPH | (np.arange(SIDE) % 2 << 15).astype(np.uint16)
-    np.testing.assert_array_equal(greys(dicom(overlay)), rounded(RADIOGRAPH / 4095))
+def test_bits_of_an_overlay_are_no_pixels_and_other_bits_above_those_stored_are_refused(
+    greys: Callable[..., np.ndarray],
+):
+    dataset = dicom(RADIOGRAPH | (np.arange(SIDE) % 2 << 15).astype(np.uint16))
+    dataset.add_new(0x60020102, "US", 14)
+    with pytest.raises(DataError, match="12 bits stored and values of 16 bits, which no overlay explains"):
+        greys(dataset)
+    dataset.add_new(0x60000102, "US", 15)
+    np.testing.assert_array_equal(greys(dataset), rounded(RADIOGRAPH / 4095))
+
+
+def test_bits_above_those_stored_are_the_sign_of_signed_values(greys: Callable[..., np.ndarray]):
+    negative = RADIOGRAPH.astype(np.int16) - 4000
+    negative[0, 0] = 0
+    assert (negative.view(np.uint16) >> 12 != 0).sum() > SIDE  # bits above the 13 stored are set
+    np.testing.assert_array_equal(greys(dicom(negative, bits=13)), rounded((negative + 4096.0) / 8191))
+
+
+@pytest.mark.parametrize("high_bit", [15, 13])
+def test_pixels_that_are_not_in_the_lowest_bits_are_refused(greys: Callable[..., np.ndarray], high_bit: int):
+    ramp = (np.arange(SIDE**2) * 4).reshape(SIDE, SIDE).astype(np.uint16)
+    shifted = ramp << (high_bit - 11)
+    with pytest.raises(DataError, match=rf"12 bits stored and the high bit {high_bit}; .* 11 the highest"):
+        greys(dicom(shifted, HighBit=high_bit))
+    with pytest.raises(DataError, match="which no overlay explains"):  # and where the high bit is not told
+        greys(dicom(shifted))
 
 
 def test_rescale_comes_before_the_window(greys: Callable[..., np.ndarray]):
@@ -377,6 +403,29 @@ def test_a_decoder_that_dies_is_an_error_of_that_image_alone(tmp_path: Path):
     np.testing.assert_array_equal(decode(path, 16), before)
 
 
+def test_a_decoder_that_dies_at_an_image_is_the_fault_of_that_image(tmp_path: Path):
+    path = tmp_path / "a.dcm"
+    path.write_bytes(WHOLE["ls"])
+    decode(path, 16)
+    assert gdcm_process._process is not None
+    process = gdcm_process._process[1]
+    process.send_signal(signal.SIGSTOP)
+    threading.Timer(0.3, process.send_signal, [signal.SIGABRT]).start()  # as GDCM ends itself, when it goes on
+    threading.Timer(0.4, process.send_signal, [signal.SIGCONT]).start()
+    with pytest.raises(DataError, match="GDCM's process died of it") as raised:
+        decode(path, 16)
+    assert not isinstance(raised.value, StorageError)
+
+
+def test_a_file_that_can_not_be_read_now_is_the_fault_of_the_storage():
+    class Failing(io.BytesIO):
+        def read(self, *_: int | None) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        dicom_format.read(Failing(), "fixed")
+
+
 def test_a_decoder_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "a.dcm"
     path.write_bytes(WHOLE["ls"])
@@ -384,7 +433,7 @@ def test_a_decoder_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: p
     assert gdcm_process._process is not None
     gdcm_process._process[1].send_signal(signal.SIGSTOP)
     monkeypatch.setattr(gdcm_process, "SECONDS", 0.2)
-    with pytest.raises(DataError, match="died of it or took too long"):
+    with pytest.raises(StorageError, match=r"a\.dcm: GDCM's process was killed: over 0\.2 s, or out of memory"):
         decode(path, 16)
     monkeypatch.undo()
     assert decode(path, 16).std() > 10
