@@ -14,7 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 DatasetName = Literal["phantom", "chestxray14", "chexpert", "padchest", "chestmnist", "folder"]
 NETWORK_NAME = r"^[a-z0-9_]+(\.[a-z0-9_]+)?$"  # ours, or timm's with or without its tag: the registry knows them
 NetworkName = Annotated[str, Field(pattern=NETWORK_NAME)]
-LossName = Literal["focal_bce", "bce", "logit_mse"]
+LossName = Literal[
+    "focal_bce",
+    "focal_bce_balanced",
+    "asymmetric",
+    "bce",
+    "logit_mse",
+    "prob_mse",
+    "binary_kl",
+    "l2d",
+    "correlation",
+    "hint",
+    "attention_transfer",
+    "map_cosine",
+]
 SplitName = Literal["official", "random-70-10-20", "lists", "medmnist-random-70-10-20"]
 Uncertain = Literal["zeros", "ones", "ignore"]
 Intensity = Literal["fixed", "per-image"]
@@ -45,7 +58,11 @@ LAYOUTS: Mapping[str, str] = {
     ),
 }
 
-TEACHER_LOSSES: frozenset[str] = frozenset({"logit_mse"})  # the losses that need a teacher's answer
+# The losses that need a teacher's answer, and those that kept answers can't serve: whole feature maps are too large.
+TEACHER_LOSSES: frozenset[str] = frozenset(
+    {"logit_mse", "prob_mse", "binary_kl", "l2d", "correlation", "hint", "attention_transfer", "map_cosine"}
+)
+NEEDS_LIVE_TEACHER: frozenset[str] = frozenset({"hint"})
 
 
 class StudyError(Exception):
@@ -206,6 +223,16 @@ class Training(Settings):
     weight_decay: float = Field(0.05, ge=0)
     warmup_share: float = Field(0.1, ge=0, lt=1, description="share of all steps")
     gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+
+
+class LossSettings(Settings):
+    """What the losses leave open, with the values of their papers."""
+
+    focusing: float = Field(2.0, ge=0, description="gamma of focal binary cross-entropy, balanced or not")
+    positive_focusing: float = Field(0.0, ge=0, description="gamma of the asymmetric loss for positives")
+    negative_focusing: float = Field(4.0, ge=0, description="gamma of the asymmetric loss for negatives")
+    margin: float = Field(0.05, ge=0, lt=1, description="probability below which it leaves a negative out")
+    temperature: float = Field(2.0, gt=0, description="of binary_kl")
 
 
 Objective = Mapping[LossName, Annotated[float, Field(ge=0)]]

@@ -24,10 +24,8 @@ def maps(
     """
     features = model.features(images)  # (B, K, h, w)
     pooled = model.pool(features)  # (B, K)
-    weights = model.head_jacobian(pooled)  # (B, L, K)
-    if findings is not None:
-        weights = weights[:, _positions(model, findings)]
-    return model.head(pooled), F.relu(torch.einsum("blk,bkhw->blhw", weights, features))
+    evidence = F.relu(model.evidence(features, pooled))  # (B, L, h, w)
+    return model.head(pooled), evidence if findings is None else evidence[:, _positions(model, findings)]
 
 
 def upsample(maps: torch.Tensor, size: int) -> torch.Tensor:

@@ -60,6 +60,15 @@ class CxrClassifier(nn.Module):
         """Give d logit / d pooled as (B, L, K) for pooled features (B, K), in closed form, differentiable."""
         return self.head.jacobian(pooled)
 
+    def evidence(self, features: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
+        """Give what each cell says for (above 0) and against (below 0) each finding, (B, L, h, w), in logits.
+
+        `sum_k d logit / d pooled_k * A_k` for a feature map A (B, K, h, w) and its pooled mean (B, K): Grad-CAM
+        (Selvaraju et al., ICCV 2017, equations 1 and 2) before its relu, times h * w. Over a linear head its mean is
+        the logit without the bias. Differentiable in the features and in the head's weights.
+        """
+        return torch.einsum("blk,bkhw->blhw", self.head_jacobian(pooled), features)
+
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """Give what the backbone sees, (B, 3, S, S): gray repeated to three channels, the network's statistics."""
         self._check(images)

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from cxr_kd.data.loader import Batch, Batches
 from cxr_kd.distill.objective import Objective
+from cxr_kd.distill.outputs import Outputs, observe
 from cxr_kd.distill.teacher import Answers
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.settings import Training
@@ -91,9 +92,9 @@ def _epoch(
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        logits = model(batch.images.to(device))  # (B, L)
-        teacher = None if answers is None else answers.of(batch).to(device)  # (B, L)
-        loss, terms = objective(logits, teacher, batch.labels.to(device), batch.known.to(device))
+        student = observe(model, batch.images.to(device), objective.needs)
+        teacher = None if answers is None else Outputs(answers.of(batch)).to(device)
+        loss, terms = objective(student, teacher, batch.labels.to(device), batch.known.to(device))
         _check(loss, batch, epoch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,0 +1,80 @@
+"""What a network said of a batch: student, live teacher and kept answers all speak in it."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from cxr_kd.distill.map_losses import attention, on_one_grid, unit
+from cxr_kd.models.classifier import CxrClassifier
+
+Need = Literal["maps", "attention", "features"]  # what an objective may ask for beside the logits
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """Logits (B, L), and what else was asked for.
+
+    `maps` (B, L, h, w): evidence for and against each finding, before Grad-CAM's relu, in logits; `attention`
+    (B, h, w): mean squared feature of each cell; `features` (B, K, h, w): the last feature map.
+    """
+
+    logits: Tensor
+    maps: Tensor | None = None
+    attention: Tensor | None = None
+    features: Tensor | None = None
+
+    def part(self, need: Need) -> Tensor:
+        """One of the optional parts; ValueError where it is not there."""
+        part: Tensor | None = getattr(self, need)
+        if part is None:
+            raise ValueError(f"an answer without {need} can't be compared by its {need}: ask the network for them")
+        return part
+
+    def to(self, target: Any) -> "Outputs":
+        """The same on another device, or in another dtype."""
+        return self._each(lambda part: part.to(target))
+
+    def in_full_precision(self) -> "Outputs":
+        """The same, with half-precision parts (kept answers, automatic mixed precision) as float32."""
+        return self._each(lambda part: part.float() if part.dtype in (torch.float16, torch.bfloat16) else part)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Outputs":
+        optional = (None if part is None else change(part) for part in (self.maps, self.attention, self.features))
+        return Outputs(change(self.logits), *optional)
+
+
+def observe(model: CxrClassifier, images: Tensor, needs: Collection[Need] = ()) -> Outputs:
+    """What a network says of images (B, 1, S, S), in one forward pass; differentiable."""
+    features = model.features(images)  # (B, K, h, w)
+    pooled = model.pool(features)  # (B, K)
+    return Outputs(
+        model.head(pooled),
+        maps=model.evidence(features, pooled) if "maps" in needs else None,
+        attention=attention(features) if "attention" in needs else None,
+        features=features if "features" in needs else None,
+    )
+
+
+def together(answers: Sequence[Outputs]) -> Outputs:
+    """Several teachers as one: the mean of their logits, and of their maps and attention, each at unit norm.
+
+    Maps of different grids meet on the smallest. Features have no mean, as each network's channels are its own: only
+    a single teacher has them. What one teacher lacks, all of them lack.
+    """
+    if len(answers) == 1:
+        return answers[0]
+    return Outputs(
+        torch.stack([answer.logits.float() for answer in answers]).mean(dim=0),
+        maps=_mean([answer.maps for answer in answers]),
+        attention=_mean([answer.attention for answer in answers]),
+    )
+
+
+def _mean(maps: Sequence[Tensor | None]) -> Tensor | None:
+    present = [each.float() for each in maps if each is not None]
+    if len(present) < len(maps):
+        return None
+    return torch.stack([unit(each) for each in on_one_grid(*present)]).mean(dim=0)
