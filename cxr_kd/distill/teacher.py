@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from cxr_kd.data.loader import Batch, Batches
 from cxr_kd.data.splits import Split
-from cxr_kd.distill.outputs import Need, Outputs, observe
+from cxr_kd.distill.outputs import Need, Outputs, observe, together
 from cxr_kd.files import read_json, write_json
 from cxr_kd.models.classifier import CxrClassifier
 
@@ -46,6 +46,17 @@ class LiveTeacher:
         """What the network says of a batch, float32, without a gradient."""
         with torch.no_grad():  # not inference_mode, whose tensors no gradient may pass by
             return observe(self.network, batch.images.to(self._device), self._needs)
+
+
+class Together:
+    """Several teachers who answer as one, kept or live: the mean of what they say (`outputs.together`)."""
+
+    def __init__(self, teachers: Sequence[Teacher]) -> None:
+        self._teachers = tuple(teachers)
+
+    def of(self, batch: Batch) -> Outputs:
+        """The mean of their answers to a batch, float32."""
+        return together([teacher.of(batch) for teacher in self._teachers])
 
 
 class Answers:

@@ -88,6 +88,8 @@ def fit(
     progress = checkpoint.restore(resume, learner.modules, learner.optimizer, belongs_to)
     if progress.history:
         print(f"{name}: going on after epoch {len(progress.history)} of {training.epochs}", flush=True)
+    if training.precision == "bf16" and not _has_bf16(device):
+        print(f"{name}: this device has no bf16, so it is trained in float32", flush=True)
 
     for epoch in range(len(progress.history), training.epochs):
         if _has_stopped_improving(progress.history, training.patience):
@@ -172,9 +174,13 @@ def _learner(model: CxrClassifier, objective: Objective, training: Training, dev
 
 
 def _precision(precision: str, device: str) -> torch.autocast:
-    """Automatic mixed precision where it is asked for and the device has it (Ampere on; a CPU may have to emulate)."""
-    has_it = device != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16" and has_it)
+    """Automatic mixed precision where it is asked for and the device has it."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16" and _has_bf16(device))
+
+
+def _has_bf16(device: str) -> bool:
+    """A CPU always has it, if only emulated, which a test can use; a graphics card from Ampere on."""
+    return device != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _finite(values: dict[str, Tensor], batch: Batch, epoch: int, file: Path) -> dict[str, float]:

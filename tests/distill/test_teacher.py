@@ -14,7 +14,7 @@ from squares import FINDINGS, squares
 from cxr_kd.data.cache import build_cache
 from cxr_kd.data.loader import Batches
 from cxr_kd.data.splits import Split
-from cxr_kd.distill.teacher import Answers, LiveTeacher, TeacherError, ask, kept, only_training_images
+from cxr_kd.distill.teacher import Answers, LiveTeacher, TeacherError, Together, ask, kept, only_training_images
 from cxr_kd.files import read_json
 from cxr_kd.models import registry
 from cxr_kd.settings import Augmentation
@@ -100,6 +100,33 @@ def test_old_answers_stay_until_the_new_ones_are_complete(batches, tmp_path):
     ask(network(2), batches, tmp_path, "new")
     assert not torch.equal(Answers(tmp_path).of(batch).logits, old.logits)
     assert [path.name for path in tmp_path.iterdir()] == ["answers"]
+
+
+def test_killed_between_the_last_answer_and_the_end_nothing_is_asked_again(batches, tmp_path):
+    ask(network(1), batches, tmp_path, "old")
+    old = tmp_path / "answers"
+    old.rename(tmp_path / "aside")
+    model = network(2)
+    seen = forwards(model)
+    ask(model, batches, tmp_path, "new")
+    asked = sum(seen)
+    old.rename(tmp_path / "answers.new")  # as it lies when the process dies before the last two lines of `ask`
+    (tmp_path / "aside").rename(old)
+    ask(model, batches, tmp_path, "new")
+    assert sum(seen) == asked
+    assert kept(tmp_path, "new")
+    assert not kept(tmp_path, "old")
+
+
+def test_teachers_answer_together(batches, tmp_path):
+    models = [network(seed) for seed in (1, 2)]
+    teachers = [ask(models[0], batches, tmp_path, "first", needs=NEEDS), LiveTeacher(models[1], NEEDS)]
+    batch = next(batches.epoch(0))
+    said = Together(teachers).of(batch)
+    with torch.no_grad():
+        mean = (models[0](batch.images) + models[1](batch.images)) / 2
+    torch.testing.assert_close(said.logits, mean, rtol=2e-3, atol=2e-3)
+    assert said.maps.shape == (16, 2, 2, 2)
 
 
 def test_what_is_not_a_number_is_not_kept(batches, tmp_path):
