@@ -216,7 +216,7 @@ class Augmentation(Settings):
 
 
 class Training(Settings):
-    """One training: AdamW, linear warm-up, cosine decay to zero, gradient clipping."""
+    """One training: AdamW, linear warm-up, cosine decay to zero, gradient clipping; the rest is off until asked for."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(32, ge=2)
@@ -224,16 +224,22 @@ class Training(Settings):
     weight_decay: float = Field(0.05, ge=0)
     warmup_share: float = Field(0.1, ge=0, lt=1, description="share of all steps")
     gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="of the average of weights that is validated and kept; 0: none"
+    )
+    patience: int = Field(0, ge=0, description="epochs without a better validation AUROC before it stops; 0: never")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: where the device has it")
 
 
 class LossSettings(Settings):
     """What the losses leave open, with the values of their papers."""
 
-    focusing: float = Field(2.0, ge=0, description="gamma of focal binary cross-entropy, balanced or not")
-    positive_focusing: float = Field(0.0, ge=0, description="gamma of the asymmetric loss for positives")
-    negative_focusing: float = Field(4.0, ge=0, description="gamma of the asymmetric loss for negatives")
-    margin: float = Field(0.05, ge=0, lt=1, description="probability below which it leaves a negative out")
-    temperature: float = Field(2.0, gt=0, description="of binary_kl")
+    focusing: float = Field(default=2.0, ge=0, description="gamma of focal binary cross-entropy, balanced or not")
+    positive_focusing: float = Field(default=0.0, ge=0, description="gamma of the asymmetric loss for positives")
+    negative_focusing: float = Field(default=4.0, ge=0, description="gamma of the asymmetric loss for negatives")
+    margin: float = Field(default=0.05, ge=0, lt=1, description="probability below which it leaves a negative out")
+    temperature: float = Field(default=2.0, gt=0, description="of binary_kl")
 
 
 Objective = Mapping[LossName, Annotated[float, Field(ge=0)]]

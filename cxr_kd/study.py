@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -21,6 +21,7 @@ from cxr_kd.settings import (
     Explanation,
     Intensity,
     LossName,
+    LossSettings,
     NetworkName,
     Objective,
     Settings,
@@ -71,7 +72,7 @@ class Study(Settings):
     students: tuple[Student, ...]
     pretrained: Literal["imagenet"] | None = None
     objective: Objective = Field(default_factory=published_objective)
-    focusing: float = Field(2.0, ge=0, description="gamma of focal binary cross-entropy")
+    losses: LossSettings = Field(default_factory=LossSettings)
     teacher_views: int = Field(4, ge=1, description="views of each training image that a teacher answers")
     teacher_training: Training
     student_training: Training
@@ -95,9 +96,14 @@ class Study(Settings):
         for run in self.runs_of(self.seeds[0]):
             used = {name for name, weight in run.objective.items() if weight > 0}
             if not used:
-                raise ValueError(f"run {run.name} has no loss: its objective needs one of focal_bce, bce above 0")
+                raise ValueError(
+                    f"run {run.name} has no loss: its objective needs one of {_names(of_teachers=False)} above 0"
+                )
             if run.teacher and not used & TEACHER_LOSSES:
-                raise ValueError(f"run {run.name} would not hear its teacher: its objective needs logit_mse above 0")
+                teaching = _names(of_teachers=True)
+                raise ValueError(
+                    f"run {run.name} would not hear its teacher: its objective needs one of {teaching} above 0"
+                )
         names = [run.name for run in self.runs_of(self.seeds[0])]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two students would share the run {sorted(twice)}: give each a 'label'")
@@ -216,7 +222,7 @@ class Study(Settings):
             "training": training.model_dump(),
             "augmentation": self.augmentation.model_dump(),
             "pretrained": self.pretrained,
-            "focusing": self.focusing,
+            "losses": self.losses.model_dump(),
         }
         if run.role != "teacher":
             settings["views"] = self.teacher_views
@@ -251,6 +257,10 @@ def find(study: str | Path) -> Path:
             return candidate.resolve()
     shipped = sorted(path.stem for path in (project / "studies").glob("*.yaml"))
     raise StudyError(f"no study {str(study)!r}: give a YAML file, or one of {', '.join(shipped)}")
+
+
+def _names(*, of_teachers: bool) -> str:
+    return ", ".join(name for name in get_args(LossName) if (name in TEACHER_LOSSES) == of_teachers)
 
 
 def _without_teacher(objective: Mapping[LossName, float]) -> dict[LossName, float]:

@@ -1,7 +1,14 @@
-"""What the teacher said: asked once for a fixed number of views of each training image, and kept."""
+"""What the teacher says: asked once for a fixed number of views of each training image, and kept; or asked live."""
 
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from io import BufferedRandom, BufferedReader
+from itertools import islice
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -9,42 +16,212 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from cxr_kd.data.loader import Batch, Batches
-from cxr_kd.files import read_json, write_json, written_whole
+from cxr_kd.data.splits import Split
+from cxr_kd.distill.outputs import Need, Outputs, observe, together
+from cxr_kd.files import read_json, write_json
 from cxr_kd.models.classifier import CxrClassifier
 
+LARGEST = float(torch.finfo(torch.float16).max)  # 65504
 
-@dataclass(frozen=True, eq=False)
+
+class TeacherError(Exception):
+    """A teacher that can't teach, or answers that can't be kept; the message says why and what to do."""
+
+
+class Teacher(Protocol):
+    """Who answers for a teacher while a student is trained."""
+
+    def of(self, batch: Batch) -> Outputs:
+        """What the teacher says of the very pixels of this batch."""
+
+
+class LiveTeacher:
+    """A frozen network in eval mode that is asked about every batch: for `hint`, and to compare kept answers with."""
+
+    def __init__(self, network: CxrClassifier, needs: Collection[Need] = (), *, device: str = "cpu") -> None:
+        self.network = network.to(device).eval().requires_grad_(False)
+        self._needs, self._device = needs, device
+
+    def of(self, batch: Batch) -> Outputs:
+        """What the network says of a batch, float32, without a gradient."""
+        with torch.no_grad():  # not inference_mode, whose tensors no gradient may pass by
+            return observe(self.network, batch.images.to(self._device), self._needs)
+
+
+class Together:
+    """Several teachers who answer as one, kept or live: the mean of what they say (`outputs.together`)."""
+
+    def __init__(self, teachers: Sequence[Teacher]) -> None:
+        self._teachers = tuple(teachers)
+
+    def of(self, batch: Batch) -> Outputs:
+        """The mean of their answers to a batch, float32."""
+        return together([teacher.of(batch) for teacher in self._teachers])
+
+
 class Answers:
-    """A teacher's logits `(V, N, L)` float16: view v of the n-th image of the batches that it was asked about."""
+    """A teacher's kept answers: a float16 `.npy` file (V, N, ...) a part, for view v of the n-th image.
 
-    logits: np.ndarray
-
-    def of(self, batch: Batch) -> Tensor:
-        """The teacher's logits (B, L), float32, for the very pixels of this batch."""
-        return torch.from_numpy(self.logits[batch.view, batch.index.numpy()].astype(np.float32))
-
-
-def ask(teacher: CxrClassifier, batches: Batches, folder: Path, key: str, *, device: str = "cpu") -> Answers:
-    """Ask the teacher about every view of every image of `batches`, or read what it said before.
-
-    `key` identifies teacher weights, images, views and augmentation: answers kept under another key are asked again.
-    The teacher is put in eval mode and gets no gradient.
+    They are read row by row from open files: pages of a mapping would count as this process's memory once they are
+    touched, and whoever replaces the files does not disturb the training that reads them.
     """
-    logits_file, key_file = folder / "answers.npy", folder / "answers.json"
-    if logits_file.is_file() and key_file.is_file() and read_json(key_file)["key"] == key:
-        return Answers(np.load(logits_file, mmap_mode="r"))
-    key_file.unlink(missing_ok=True)  # first: a kill from here on must not leave new answers under an old key
-    logits = np.empty((batches.views, len(batches.image_ids), len(teacher.findings)), np.float16)
-    teacher.to(device).eval()
-    with (
-        torch.inference_mode(),
-        tqdm(total=batches.views * len(batches), desc="asking the teacher", leave=False) as bar,
-    ):
-        for view in range(batches.views):
-            for batch in batches.epoch(view):
-                logits[view, batch.index.numpy()] = teacher(batch.images.to(device)).float().cpu().numpy()
-                bar.update()
-    with written_whole(logits_file) as temporary:
-        np.save(temporary, logits)
-    write_json(key_file, {"key": key, "views": batches.views, "images": len(batches.image_ids)})
-    return Answers(np.load(logits_file, mmap_mode="r"))
+
+    def __init__(self, folder: Path, needs: Collection[Need] = ()) -> None:
+        self._files = {part: _Rows(folder / "answers" / f"{part}.npy") for part in _parts(needs)}
+
+    def of(self, batch: Batch) -> Outputs:
+        """What the teacher said of a batch, float16; TeacherError for a view that it was not asked about."""
+        index = batch.index.numpy()
+        read = {part: torch.from_numpy(file.read(batch.view, index)) for part, file in self._files.items()}
+        return Outputs(**read)
+
+
+def only_training_images(image_ids: Iterable[str], split: Split) -> None:
+    """Raise TeacherError unless a teacher is to be asked about images of the training side alone."""
+    if scored := sorted(image_id for image_id in image_ids if split.side(image_id) != "train"):
+        raise TeacherError(
+            f"{len(scored):,} of the images to distil on, e.g. {scored[0]}, are not on the training side of the split "
+            f"{split.name!r} but on its {split.side(scored[0]) or 'outside'}: a student that has seen what it is "
+            f"scored on looks better than it is; give it batches of the training side"
+        )
+
+
+def kept(folder: Path, key: str, needs: Collection[Need] = ()) -> Answers | None:
+    """The answers in `folder` where they are complete, of this key, and have what is needed beside logits."""
+    record = _read(folder / "answers" / "record.json")
+    if record.get("key") != key or not set(_parts(needs)) <= set(record["parts"]):
+        return None
+    return Answers(folder, needs)
+
+
+def ask(
+    network: CxrClassifier,
+    batches: Batches,
+    folder: Path,
+    key: str,
+    *,
+    needs: Collection[Need] = (),
+    device: str = "cpu",
+) -> Answers:
+    """Ask a teacher about every view of every image of `batches`, or read what it said before.
+
+    `key` identifies the teacher's weights, images, views and augmentation: answers under another key, or without what
+    is needed, are asked again, and the old ones are replaced when the new ones are complete. Killed, it goes on after
+    the last batch written. Memory does not grow with the number of images. The network is frozen, in eval mode.
+
+    Raises TeacherError where the disk has no room, and for answers beyond what float16 holds; ValueError for features,
+    which are too large to keep, and for batches without a fixed number of views.
+    """
+    if answers := kept(folder, key, needs):
+        return answers
+    if "features" in needs or batches.views < 1:
+        raise ValueError("answers are kept for views > 0 and without features: ask a LiveTeacher")
+    new = folder / "answers.new"
+    plan = {"key": key, "parts": list(_parts(needs)), "batch_size": batches.batch_size}
+    plan |= {"views": batches.views, "images": len(batches.image_ids)}
+    try:
+        _ask_what_is_left(LiveTeacher(network, needs, device=device), batches, new, plan)
+        if (folder / "answers").exists():
+            shutil.rmtree(folder / "answers")
+        new.rename(folder / "answers")
+    except OSError as error:
+        raise TeacherError(f"can't write to {folder} ({error}); make room and start again: it goes on") from error
+    return Answers(folder, needs)
+
+
+def _ask_what_is_left(teacher: LiveTeacher, batches: Batches, new: Path, plan: dict[str, Any]) -> None:
+    record = _read(new / "record.json")
+    done = record.get("batches_done", 0) if {**record, **plan} == record else 0
+    files = {part: _Rows(new / f"{part}.npy", write=True) for part in plan["parts"]} if done else {}
+    total = batches.views * len(batches)
+    with tqdm(total=total, initial=done, desc="asking the teacher", unit=" batches", leave=False) as bar:
+        for number, batch in enumerate(_views(batches, done), start=done + 1):
+            said = _in_half(teacher.of(batch), plan["parts"], batch)
+            if not files:
+                files = _allocate(new, said, plan)
+            for part, file in files.items():
+                file.write(batch.view, batch.index.numpy(), said[part])
+            write_json(new / "record.json", {**plan, "batches_done": number})  # last: what it counts is on the disk
+            bar.update()
+
+
+def _views(batches: Batches, done: int) -> Iterator[Batch]:
+    for view in range(batches.views):
+        before = view * len(batches)
+        if done < before + len(batches):
+            yield from islice(batches.epoch(view), max(done - before, 0), None)
+
+
+def _in_half(said: Outputs, parts: Sequence[str], batch: Batch) -> dict[str, np.ndarray]:
+    return {part: _half(part, getattr(said, part).float().cpu(), batch) for part in parts}
+
+
+def _half(part: str, values: Tensor, batch: Batch) -> np.ndarray:
+    fits = (values.abs() <= LARGEST).flatten(1).all(dim=1)  # false for what is not a number, too
+    if not fits.all():
+        worst = int((~fits).nonzero()[0])
+        raise TeacherError(
+            f"the teacher's {part} of image {batch.image_ids[worst]} reach {values[worst].abs().max():.3g}, and are "
+            f"kept as float16, which ends at {LARGEST:.0f}: a teacher that says this has not learned; look at its "
+            f"history, and train it again with a lower learning rate"
+        )
+    return values.half().numpy()
+
+
+def _allocate(new: Path, said: dict[str, np.ndarray], plan: dict[str, Any]) -> dict[str, "_Rows"]:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(new)
+    new.mkdir(parents=True)
+    shapes = {part: (plan["views"], plan["images"], *values.shape[1:]) for part, values in said.items()}
+    needed, free = 2 * sum(int(np.prod(shape)) for shape in shapes.values()), shutil.disk_usage(new).free
+    if needed > free:
+        raise TeacherError(
+            f"{new}: the teacher's answers need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; make room, or "
+            f"ask for fewer teacher_views"
+        )
+    for part, shape in shapes.items():
+        np.lib.format.open_memmap(new / f"{part}.npy", mode="w+", dtype=np.float16, shape=shape)  # sparse until written
+    return {part: _Rows(new / f"{part}.npy", write=True) for part in shapes}
+
+
+def _parts(needs: Collection[Need]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(Outputs) if field.name == "logits" or field.name in needs)
+
+
+def _read(record: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = read_json(record)
+    except (FileNotFoundError, ValueError):  # not JSON: the machine went down while it was written
+        return {}
+    return content
+
+
+class _Rows:
+    """A float16 `.npy` file (V, N, ...), read and written a row (view v, image n) at a time."""
+
+    def __init__(self, path: Path, *, write: bool = False) -> None:
+        mapped = np.load(path, mmap_mode="r")
+        self._path, self._shape, self._start = path, mapped.shape, mapped.offset
+        self._file: BufferedRandom | BufferedReader = path.open("r+b") if write else path.open("rb")
+
+    def read(self, view: int, index: np.ndarray) -> np.ndarray:
+        rows = np.empty((len(index), *self._shape[2:]), np.float16)
+        for row, position in zip(rows, self._positions(view, index), strict=True):
+            self._file.seek(position)
+            if self._file.readinto(row.data) != row.nbytes:
+                raise TeacherError(f"{self._path} is not whole: delete its folder, and the teacher is asked again")
+        return rows
+
+    def write(self, view: int, index: np.ndarray, rows: np.ndarray) -> None:
+        for row, position in zip(np.ascontiguousarray(rows), self._positions(view, index), strict=True):
+            self._file.seek(position)
+            self._file.write(row.data)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _positions(self, view: int, index: np.ndarray) -> list[int]:
+        views, images = self._shape[:2]
+        if view >= views:
+            raise TeacherError(f"{self._path} holds views 0 to {views - 1}, not {view}: give the batches views={views}")
+        nbytes = 2 * int(np.prod(self._shape[2:]))
+        return [self._start + (view * images + position) * nbytes for position in index.tolist()]

@@ -1,8 +1,9 @@
 """A training that was stopped goes on from its last epoch, with the weights it would have had.
 
-A checkpoint is a safetensors file (no pickle): the model and the optimiser's state as tensors, the rest (epochs done,
-history, what it belongs to) as JSON in its metadata. The best weights so far lie beside it in a file of their own,
-written first: killed between the two, the epoch is trained again and writes the same weights again.
+A checkpoint is a safetensors file (no pickle): the state of every module (the model, its average, what an objective
+learns along) and of the optimiser as tensors, the rest (epochs done, history, what it belongs to) as JSON in its
+metadata. The best weights so far lie beside it in a file of their own, written first: killed between the two, the epoch
+is trained again and writes the same weights again.
 """
 
 import json
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 from cxr_kd.files import written_whole
 
+Modules = Mapping[str, nn.Module]
+
 
 @dataclass
 class Progress:
@@ -27,16 +30,18 @@ class Progress:
     best_score: float = float("-inf")
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, belongs_to: str) -> None:
+def save(path: Path, modules: Modules, optimizer: torch.optim.Optimizer, progress: Progress, belongs_to: str) -> None:
     """Write a checkpoint, whole: killed at any moment, the one before is still there."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = {
+        f"{part}.{name}": tensor for part, module in modules.items() for name, tensor in module.state_dict().items()
+    }
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     told = {"history": progress.history, "best_score": progress.best_score, "belongs_to": belongs_to}
     _write(path, tensors, {"progress": json.dumps(told)})
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, belongs_to: str) -> Progress:
+def restore(path: Path, modules: Modules, optimizer: torch.optim.Optimizer, belongs_to: str) -> Progress:
     """Put a checkpoint's state back and tell how far it came: nowhere where there is none of these settings."""
     if not path.is_file():
         return Progress()
@@ -45,7 +50,8 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, belo
         if told["belongs_to"] != belongs_to:
             return Progress()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    model.load_state_dict(_part(tensors, "model."))
+    for part, module in modules.items():
+        module.load_state_dict(_part(tensors, f"{part}."))
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _part(tensors, "optimizer.").items():
         index, key = name.split(".", 1)

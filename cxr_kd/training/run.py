@@ -1,7 +1,7 @@
 """One run of a study: trained once, kept in its folder with its card, never trained twice for the same settings."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,24 +10,22 @@ from filelock import FileLock, Timeout
 
 from cxr_kd.data.loader import Batches
 from cxr_kd.data.prepare import Prepared
-from cxr_kd.data.splits import Side
 from cxr_kd.data.trained_on import TrainedOn
-from cxr_kd.distill.objective import Objective
-from cxr_kd.distill.teacher import Answers, ask
-from cxr_kd.evaluation.metrics import auroc
-from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
+from cxr_kd.distill.losses import positive_rates
+from cxr_kd.distill.objective import NEEDS, Objective
+from cxr_kd.distill.outputs import Need
+from cxr_kd.distill.teacher import Answers, LiveTeacher, Teacher, TeacherError, ask, kept, only_training_images
 from cxr_kd.files import read_json, sha256_of, write_csv, write_json
 from cxr_kd.models import registry, weights
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.settings import digest
+from cxr_kd.settings import NEEDS_LIVE_TEACHER, LossName, digest
 from cxr_kd.study import Run, Study
 from cxr_kd.training import checkpoint
 from cxr_kd.training.card import card_of
 from cxr_kd.training.fit import fit
+from cxr_kd.training.scoring import SCORED_SIDES, predictions_of, validation_auroc
 
-INFERENCE_BATCH = 64
-ScoredSide = Literal["validation", "test"]
-SCORED_SIDES: tuple[ScoredSide, ...] = ("validation", "test")
+SAME_AUROC = 1e-3  # two devices round differently
 RUN_FILES: tuple[str, ...] = (
     "card.json",
     "model.safetensors",
@@ -77,57 +75,87 @@ def read_trained_on(path: Path) -> TrainedOn:
     return TrainedOn.from_card(weights.read_metadata(path).get("trained_on"), str(path))
 
 
-def predict(model: CxrClassifier, data: Prepared, side: Side, device: str = "cpu") -> np.ndarray:
-    """The logits (N, L) of one side's images, in the order of the split's ids."""
-    batches = data.batches(side, INFERENCE_BATCH, augment=None, shuffle=False)
-    model.to(device).eval()
-    with torch.inference_mode():
-        logits = [model(batch.images.to(device)).float().cpu().numpy() for batch in batches.epoch(0)]
-    return np.concatenate(logits)
-
-
 def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     training = study.teacher_training if run.role == "teacher" else study.student_training
-    answers = _answers(study, run, data, device) if run.teacher else None
+    batches, resume = _training_batches(study, run, data), folder / "resume.safetensors"
+    teacher = _teacher(study, run, data, batches, device) if run.teacher else None
     torch.manual_seed(run.seed)
     model = registry.build(
         run.network, data.table.findings, image_size=study.image_size, pretrained=study.pretrained is not None
     )
-    known, resume = data.table.select(data.split.validation).labels(), folder / "resume.safetensors"
     history = fit(
         model,
-        _training_batches(study, run, data),
-        Objective(run.objective, focusing=study.focusing),
+        batches,
+        _objective(study, run, data, model, teacher),
         training,
-        lambda network: _mean_auroc(known, predict(network, data, "validation", device)),
+        lambda network: validation_auroc(network, data, device),
         name=run.name,
         seed=run.seed,
         resume=resume,
         belongs_to=identity,
-        answers=answers,
+        answers=teacher,
         device=device,
     )
     model.cpu()
     write_csv(folder / "history.csv", pd.DataFrame(history))
     weights.save(model, folder / "model.safetensors", _told(study, run, data))
     for side in SCORED_SIDES:
-        _predictions(study, run, data, side, predict(model, data, side, device)).write(
-            folder / f"predictions-{side}.parquet"
-        )
+        predictions_of(model, study, run, data, side, device).write(folder / f"predictions-{side}.parquet")
     write_json(folder / "card.json", card_of(study, run, data, identity, history, model, device))
     checkpoint.remove(resume)
 
 
-def _answers(study: Study, run: Run, data: Prepared, device: str) -> Answers:
-    """The teacher's answers to the views that this student will see; the teacher is trained first where it is not."""
-    assert run.teacher is not None
-    teacher = study.teacher_run(run.teacher, run.seed)
+def _objective(study: Study, run: Run, data: Prepared, model: CxrClassifier, teacher: Teacher | None) -> Objective:
+    labels = torch.from_numpy(data.table.select(data.split.train).labels())
+    widths = (_channels(model), _channels(teacher.network)) if isinstance(teacher, LiveTeacher) else None
+    return Objective(run.objective, positive_rates=positive_rates(labels), widths=widths, **study.losses.model_dump())
+
+
+def _channels(network: CxrClassifier) -> int:
+    image = torch.zeros(1, 1, network.image_size, network.image_size, dtype=torch.uint8, device=network.mean.device)
+    with torch.no_grad():
+        return network.eval().features(image).shape[1]
+
+
+def _teacher(study: Study, run: Run, data: Prepared, batches: Batches, device: str) -> Teacher:
+    """Who answers for the teacher, trained first where it is not: what was kept, or itself where a loss needs that."""
+    only_training_images(batches.image_ids, data.split)
+    teacher = study.teacher_run(str(run.teacher), run.seed)
     folder = train(study, teacher, data)
+    if used := NEEDS_LIVE_TEACHER & _used(run):
+        print(
+            f"{run.name}: {', '.join(sorted(used))} needs more than can be kept, the teacher is asked live", flush=True
+        )
+        return LiveTeacher(_checked(study, teacher, data, device), _needs(run), device=device)
     weights_sha256 = sha256_of(folder / "model.safetensors")
     key = digest([weights_sha256, data.identity, study.augmentation.model_dump(), study.teacher_views, run.seed])
     with FileLock(folder / ".answers.lock"):
-        return ask(load(study, teacher, data), _training_batches(study, run, data), folder, key, device=device)
+        if kept(folder, key, _needs(run)) is None:
+            # For all of its students at once: the next one's objective would have it asked again.
+            needs = _needs(run, *(each for each in study.runs_of(run.seed) if each.teacher == run.teacher))
+            ask(_checked(study, teacher, data, device), batches, folder, key, needs=needs - {"features"}, device=device)
+        return Answers(folder, _needs(run))
+
+
+def _checked(study: Study, run: Run, data: Prepared, device: str) -> CxrClassifier:
+    """A finished teacher, which reads validation images as well as it did when it was trained; TeacherError."""
+    network, history = load(study, run, data), pd.read_csv(study.folder(run) / "history.csv")
+    then, now = history["validation_auroc"].max(), validation_auroc(network, data, device)
+    if not np.isclose(now, then, rtol=0, atol=SAME_AUROC, equal_nan=True):
+        raise TeacherError(
+            f"{study.folder(run)}: the validation AUROC of this teacher is {now:.4f}, and was {then:.4f} when it was "
+            f"trained: these are not its weights, or not its data. Delete the folder, and it is trained again"
+        )
+    return network
+
+
+def _used(run: Run) -> frozenset[LossName]:
+    return frozenset(name for name, weight in run.objective.items() if weight > 0)
+
+
+def _needs(*runs: Run) -> frozenset[Need]:
+    return frozenset(NEEDS[name] for run in runs for name in _used(run) if name in NEEDS)
 
 
 def _training_batches(study: Study, run: Run, data: Prepared) -> Batches:
@@ -142,32 +170,6 @@ def _training_batches(study: Study, run: Run, data: Prepared) -> Batches:
         views=views,
         augment=study.augmentation,
     )
-
-
-def _predictions(study: Study, run: Run, data: Prepared, side: ScoredSide, logits: np.ndarray) -> Predictions:
-    table = data.table.select(getattr(data.split, side))
-    metadata = PredictionsMetadata(
-        study=study.name,
-        dataset=table.dataset,
-        kind=table.kind,
-        run=run.name,
-        network=run.network,
-        split=data.split.name,
-        split_sha256=data.split.sha256,
-        split_sides=data.split.counts(data.table),
-        side=side,
-        findings=table.findings,
-    )
-    return Predictions.from_arrays(
-        list(table.frame["image_id"]), list(table.frame["patient_id"]), table.labels(), logits, metadata
-    )
-
-
-def _mean_auroc(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Mean AUROC over the findings that have both sides in validation; NaN where none has."""
-    scores = auroc(labels, logits)
-    defined = scores[np.isfinite(scores)]
-    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def _told(study: Study, run: Run, data: Prepared) -> dict[str, Any]:

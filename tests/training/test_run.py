@@ -1,5 +1,8 @@
 """A run is trained once for its settings and data, and its folder says what it is."""
 
+import shutil
+
+import pandas as pd
 import pytest
 import torch
 
@@ -8,10 +11,12 @@ from cxr_kd.data.errors import DataError
 from cxr_kd.data.prepare import Prepared, prepare
 from cxr_kd.data.splits import Split
 from cxr_kd.data.trained_on import TrainedOn
+from cxr_kd.distill.teacher import TeacherError
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.files import read_json
 from cxr_kd.models import weights
-from cxr_kd.training.run import load, predict, read_trained_on, train
+from cxr_kd.training.run import load, read_trained_on, train
+from cxr_kd.training.scoring import predict, validation_auroc
 
 TINY = """
 title: Tiny
@@ -143,7 +148,7 @@ def test_a_teacher_that_has_changed_is_asked_again(home, data):
     study = study_of(home)
     teacher, _, student = study.all_runs
     train(study, student, data)
-    keys = [read_json(study.folder(teacher) / "answers.json")["key"]]
+    keys = [read_json(study.folder(teacher) / "answers" / "record.json")["key"]]
     model = load(study, teacher, data)
     told = weights.read_metadata(study.folder(teacher) / "model.safetensors")
     with torch.no_grad():
@@ -151,5 +156,63 @@ def test_a_teacher_that_has_changed_is_asked_again(home, data):
     weights.save(model, study.folder(teacher) / "model.safetensors", {"trained_on": told["trained_on"]})
     (study.folder(student) / "card.json").unlink()
     train(study, student, data)
-    keys.append(read_json(study.folder(teacher) / "answers.json")["key"])
+    keys.append(read_json(study.folder(teacher) / "answers" / "record.json")["key"])
     assert keys[0] != keys[1]
+
+
+def test_a_student_is_not_trained_against_a_teacher_whose_weights_did_not_load(home, data):
+    study = study_of(home)
+    teacher, _, student = study.all_runs
+    path = train(study, teacher, data) / "model.safetensors"
+    before, history = path.read_bytes(), study.folder(teacher) / "history.csv"
+    told = pd.read_csv(history)
+    try:
+        # An AUROC that is well below what these weights reach, or well above.
+        found = validation_auroc(load(study, teacher, data), data)
+        told.assign(validation_auroc=found - 0.2 if found > 0.5 else found + 0.2).to_csv(history, index=False)
+        (study.folder(student) / "card.json").unlink(missing_ok=True)
+        for kept in study.folder(teacher).glob("answers*"):
+            shutil.rmtree(kept)
+        with pytest.raises(
+            TeacherError, match=rf"validation AUROC of this teacher is {found:.4f}, and was 0\.\d+ when"
+        ):
+            train(study, student, data)
+    finally:
+        path.write_bytes(before)
+        told.to_csv(history, index=False)
+    assert read_json(train(study, student, data) / "card.json")["teacher"] == "eeea_net_c2"
+
+
+MORE = """
+students:
+  - {network: eeea_net_c2, teacher: eeea_net_c2, label: logits, objective: {focal_bce_balanced: 1.0, binary_kl: 1.0}}
+  - {network: eeea_net_c2, teacher: eeea_net_c2, label: maps, objective: {asymmetric: 1.0, map_cosine: 0.5}}
+  - {network: eeea_net_c2, teacher: eeea_net_c2, label: live, objective: {bce: 1.0, hint: 0.5, attention_transfer: 1.0}}
+losses: {temperature: 3.0}
+"""
+
+
+def test_one_teacher_is_asked_once_for_what_all_of_its_students_need(home, data, capsys):
+    kept_ones = TINY[TINY.index("students:") : TINY.index("teacher_views")]
+    study = study_of(home, TINY.replace(kept_ones, MORE.lstrip()))
+    teacher, logits, maps, live = study.all_runs
+    asked = []
+    for run in (logits, maps):
+        train(study, run, data)
+        asked.append((study.folder(teacher) / "answers" / "record.json").stat().st_mtime_ns)
+    assert asked[0] == asked[1]
+    record = read_json(study.folder(teacher) / "answers" / "record.json")
+    assert record["parts"] == ["logits", "maps", "attention"]
+    assert "live" not in capsys.readouterr().out
+    folder = train(study, live, data)
+    assert "hint needs more than can be kept, the teacher is asked live" in capsys.readouterr().out
+    assert {"bce", "hint", "attention_transfer"} <= set(pd.read_csv(folder / "history.csv").columns)
+    assert (study.folder(teacher) / "answers" / "record.json").stat().st_mtime_ns == asked[0]
+
+
+@pytest.mark.parametrize("changed", ["losses: {temperature: 3.0}", "losses: {focusing: 1.0}"])
+def test_a_setting_of_a_loss_makes_another_run(home, changed):
+    plain = study_of(home)
+    identities = [plain.identity(run, "data") for run in plain.all_runs]
+    other = study_of(home, TINY + changed + "\n")
+    assert not set(identities) & {other.identity(run, "data") for run in other.all_runs}

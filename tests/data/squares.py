@@ -11,14 +11,15 @@ from cxr_kd.data.table import CxrTable
 FINDINGS = ("Bright", "Left")
 
 
-def squares(folder: Path) -> CxrTable:
-    """Draw the images into `folder/images` (once) and give their table."""
+def squares(folder: Path, side: int = 32) -> CxrTable:
+    """Draw the images into `folder/images` (once) and give their table; `side` is a multiple of 32 px."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     random, rows = np.random.default_rng(0), []
     for number in range(48):
         bright, left = number % 2, number // 2 % 2
         pixels = random.integers(0, 60, (32, 32)) + 120 * bright
         pixels[8:24, 2:14] += 60 * left
+        pixels = pixels.repeat(side // 32, axis=0).repeat(side // 32, axis=1)
         name = f"images/{number:03}.png"
         if not (folder / name).exists():
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
