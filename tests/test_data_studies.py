@@ -39,7 +39,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 # What the report must say of how the data were read.
 TOLD = {
     "chexpert": ("(-1)", "blank"),
-    "padchest": ("matched as whole labels", "labelled by"),
+    "padchest": ("matched as whole labels", "by a network that learned from them"),
     "chestmnist": ("patient", "too narrow"),
     "own-data": ("own data",),
 }
