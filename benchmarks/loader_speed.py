@@ -53,7 +53,7 @@ def speed_trained(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batc
     images, start = 0, time.perf_counter()
     for batch in batches:
         optimizer.zero_grad()
-        bce(model(batch.images), None, batch.labels, batch.known).backward()
+        bce(model(batch.images), batch.labels, batch.known).backward()
         optimizer.step()
         images += len(batch.images)
     return images / (time.perf_counter() - start)
