@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from cxr_kd.data import READERS, read
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.formats.greys import DARK
 from cxr_kd.data.readability import Seen, look
-from cxr_kd.data.splits import make_split
+from cxr_kd.data.splits import patients_on_two_sides, split_of
 from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
 from cxr_kd.settings import DataSettings, Intensity
 
@@ -128,18 +127,8 @@ def _published_split(labels: CxrTable, published: Published | None) -> Iterator[
         if patients:
             yield _against(f"published {side}: patients", patients, frame["patient_id"].nunique(), whole)
     if labels.given_split:
-        yield _none("patients on two sides of the published split", _on_two_sides(labels))
-
-
-def _on_two_sides(labels: CxrTable) -> list[str]:
-    """The patients with images on two sides of the published split."""
-    frame = labels.frame[["image_id", "patient_id"]]
-    on = Counter(
-        patient
-        for image_ids in labels.given_split.values()
-        for patient in frame.loc[frame["image_id"].isin(image_ids), "patient_id"].unique()
-    )
-    return sorted(patient for patient, sides in on.items() if sides > 1)
+        shared = patients_on_two_sides(labels, labels.given_split)
+        yield _none("patients on two sides of the published split", shared)
 
 
 def _left_out(table: CxrTable, published: Published | None) -> Iterator[Check]:
@@ -163,13 +152,7 @@ def _split(table: CxrTable, settings: DataSettings, of: str = "") -> Check:
     """The split that the settings ask for: whether it can be made, with no patient on two sides; `of` which images."""
     what = f"split {settings.split}"
     try:
-        split = make_split(
-            table,
-            settings.split,
-            seed=settings.split_seed,
-            validation_share=settings.validation_share,
-            lists=settings.lists,
-        )
+        split = split_of(table, settings)
     except DataError as error:
         return Check(what, "", "can't be made", "problem", "; ".join(filter(None, [str(error), of])))
     counts = ", ".join(f"{side} {n['images']:,}" for side, n in split.counts(table).items())

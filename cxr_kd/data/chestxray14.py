@@ -116,7 +116,7 @@ def read(root: Path, findings: Sequence[str] | None = None, options: None = None
         frame=frame,
         findings=FINDINGS,
         boxes=boxes,
-        left_out={reason: count for reason, count in left_out.items() if count},
+        left_out=left_out,
         left_out_ids=frozenset(rows["image_id"]) - frozenset(frame["image_id"]),
         given_split=_given_split(root),
         source=SOURCE,

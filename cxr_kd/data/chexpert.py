@@ -121,7 +121,7 @@ def read(
         root=root,
         frame=frame,
         findings=FINDINGS,
-        left_out={reason: count for reason, count in left_out.items() if count},
+        left_out=left_out,
         left_out_ids=ids - frozenset(frame["image_id"]),
         given_split=_given_split(sides),
         source=source,

@@ -63,7 +63,7 @@ def read(
         root=root,
         frame=frame,
         findings=tuple(findings),
-        left_out={reason: count for reason, count in left_out.items() if count},
+        left_out=left_out,
         left_out_ids=frozenset(rows["image_id"]) - frozenset(frame["image_id"]),
         source={**SOURCE, "name": options.name, "blank labels": _BLANKS[options.blank], **options.source},
     )

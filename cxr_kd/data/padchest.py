@@ -92,7 +92,7 @@ def read(
         root=root,
         frame=frame,
         findings=findings,
-        left_out={reason: count for reason, count in counts.items() if count},
+        left_out=counts,
         left_out_ids=frozenset(file["ImageID"]) - frozenset(frame["image_id"]),
         source={**SOURCE, **_in_words(frame)},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,12 +138,16 @@ def split_of(table: CxrTable, settings: DataSettings) -> Split:
     )
 
 
+def patients_on_two_sides(table: CxrTable, sides: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the patients, sorted, with images of `table` on more than one side (name -> image ids)."""
+    ids, patients = table.frame["image_id"], table.frame["patient_id"]
+    on = Counter(patient for members in sides.values() for patient in patients[ids.isin(members)].unique())
+    return sorted(patient for patient, count in on.items() if count > 1)
+
+
 def check_disjoint(table: CxrTable, split: Split) -> None:
     """Raise DataError, naming them, where a patient of `table` has images on two sides of `split`."""
-    frame = table.frame[["image_id", "patient_id"]]
-    sides = frame["image_id"].map(split.side)
-    sides_of_patient = sides.groupby(frame["patient_id"]).nunique()  # images outside the split are NaN: not counted
-    shared = [str(patient) for patient in sides_of_patient.index[sides_of_patient > 1]]
+    shared = patients_on_two_sides(table, {side: frozenset(getattr(split, side)) for side in SIDES})
     if shared:
         raise DataError(
             f"split {split.name!r} of {table.dataset}: {len(shared)} patients have images on two sides, which makes "

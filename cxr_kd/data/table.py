@@ -70,7 +70,7 @@ class CxrTable:
             float column a finding in {1, 0, NaN}, NaN for "nobody said". Other columns may follow.
         findings: the finding columns, in the order of every label and logit array.
         boxes: `image_id, finding, x, y, width, height`, fractions (0 to 1) of the image; x, y the upper left corner.
-        left_out: reason -> rows (of images or boxes) that the reader left out or blanked.
+        left_out: reason -> rows (of images or boxes) that the reader left out or blanked; without the zeros.
         left_out_ids: the images of the rows that the reader left out.
         given_split: {}, {"train_val": ids, "test": ids} or {"train": ids, "validation": ids, "test": ids}, as the
             dataset's authors published it.
@@ -98,6 +98,8 @@ class CxrTable:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise DataError(f"{self.dataset}: kind is {self.kind!r}; allowed: {', '.join(get_args(Kind))}")
+        counted = {reason: count for reason, count in self.left_out.items() if count}
+        object.__setattr__(self, "left_out", counted)
         self._check_columns()
         self._check_rows()
         self._check_boxes()
