@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class Prepared:
     cache: Cache
     split: Split
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """SHA-256 of what a training sees: pixels, labels, patients, split; not of when their files were written."""
         frame = self.table.frame[["image_id", "patient_id", *self.table.findings]]
