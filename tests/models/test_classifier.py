@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from mutations import MutationsSeen
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cxr_kd.models.heads import HardswishHead, LinearHead
 from cxr_kd.models.registry import ModelError, build, names
@@ -53,19 +53,6 @@ def test_features_of_densenets_are_those_after_the_final_norm_and_relu(name, fin
         before = model.backbone.network.features[:-1](model.normalise(bytes_of(1)))
         after = F.relu(F.batch_norm(before, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps))
         torch.testing.assert_close(model.features(bytes_of(1)), after)
-
-
-class MutationsSeen(TorchDispatchMode):
-    """Notes every operation that writes into one of its arguments."""
-
-    def __init__(self):
-        super().__init__()
-        self.operations = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func._schema.is_mutable:
-            self.operations.append(str(func))
-        return func(*args, **(kwargs or {}))
 
 
 def test_nothing_works_in_place(model):

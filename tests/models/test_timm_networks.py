@@ -5,8 +5,8 @@ from copy import deepcopy
 import pytest
 import timm
 import torch
+from mutations import MutationsSeen
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cxr_kd.explanation.cam import maps
 from cxr_kd.models.cost import count
@@ -90,19 +90,6 @@ def test_it_learns_and_its_maps_can_be_taught(model):
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-
-
-class MutationsSeen(TorchDispatchMode):
-    """Notes every operation that writes into one of its arguments."""
-
-    def __init__(self):
-        super().__init__()
-        self.operations = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func._schema.is_mutable:
-            self.operations.append(str(func))
-        return func(*args, **(kwargs or {}))
 
 
 def test_nothing_works_in_place(model):
