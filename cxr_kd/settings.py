@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 DatasetName = Literal["phantom", "chestxray14", "chexpert", "padchest", "chestmnist", "folder"]
 NETWORK_NAME = r"^[a-z0-9_]+(\.[a-z0-9_]+)?$"  # ours, or timm's with or without its tag: the registry knows them
 NetworkName = Annotated[str, Field(pattern=NETWORK_NAME)]
+# One teacher, or several who answer together: densenet161+visformer_s.
+TeacherNames = Annotated[str, Field(pattern=rf"^{NETWORK_NAME[1:-1]}(\+{NETWORK_NAME[1:-1]})*$")]
 LossName = Literal[
     "focal_bce",
     "focal_bce_balanced",
@@ -249,9 +251,23 @@ class Student(Settings):
     """A student to train: with a teacher, or alone on the same budget."""
 
     network: NetworkName = "eeea_net_c2"
-    teacher: NetworkName | None = Field(None, description="none: the student alone, the control")
+    teacher: TeacherNames | None = Field(None, description="none: the student alone, the control")
     objective: Objective | None = Field(None, description="the study's own where none is given")
-    label: str = Field("", pattern=r"^[A-Za-z0-9.+]*$", description="tells apart two students of one teacher")
+    views: int | None = Field(None, ge=1, description="the study's teacher_views where none are given")
+    label: str = Field("", pattern=r"^[A-Za-z0-9.]*$", description="tells apart two students of one teacher")
+
+
+class Ablation(Settings):
+    """What each part of the distillation is worth: students that differ from one of them, the reference, in one thing.
+
+    Students are named as their runs are, without the seed: eeea_net_c2_alone, eeea_net_c2_from_densenet161-LABEL. All
+    have the study's budget, for a student has no training settings of its own.
+    """
+
+    reference: str
+    questions: Annotated[Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]], Field(min_length=1)] = Field(
+        description="a question, and the students that answer it beside the reference"
+    )
 
 
 class Evaluation(Settings):

@@ -47,14 +47,15 @@ def steps(study: Study) -> tuple[Step, ...]:
     students = [_student(study, run, data, teachers) for run in study.all_runs if run.role != "teacher"]
     trained = (*teachers.values(), *students)
     evaluation = study.evaluation.model_dump()
-    ablation = Step("04_ablation", told, needs=trained, settings={**evaluation, "code": code})
+    asked = {**evaluation, "ablation": study.ablation.model_dump() if study.ablation else None}
+    ablation = Step("04_ablation", told, needs=trained, settings={**asked, "code": code})
     explain = Step("05_explain", told, needs=trained, settings={**study.explanation.model_dump(), "code": code})
     device = Step("06_device", told, needs=trained, settings={**study.device.model_dump(), "code": code}, alone=True)
     report = Step(
         "07_report",
         told,
         needs=(ablation, explain, device),
-        settings={**evaluation, "title": study.title, "question": study.question, "code": code},
+        settings={**asked, "title": study.title, "question": study.question, "code": code},
     )
     return (data, *trained, ablation, explain, device, report)
 
@@ -72,10 +73,8 @@ def _student(study: Study, run: Run, data: Step, teachers: dict[str, Step]) -> S
         "seed": run.seed,
         "label": run.label,
     }
-    needs = [data]
-    if run.teacher:
-        needs.append(teachers[study.teacher_run(run.teacher, run.seed).name])
-    return Step("03_distill", parameters, tuple(needs), study.run_settings(run), run.name)
+    taught = [teachers[teacher.name] for teacher in study.teacher_runs(run)]
+    return Step("03_distill", parameters, (data, *taught), study.run_settings(run), run.name)
 
 
 def _root(study: Study) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cxr_kd.settings import (
     LAYOUTS,
+    NEEDS_LIVE_TEACHER,
     NETWORK_NAME,
     TEACHER_LOSSES,
+    Ablation,
     Augmentation,
     DataSettings,
     Device,
@@ -42,14 +44,30 @@ class Run(BaseModel):
     role: Literal["teacher", "student alone", "student distilled"]
     teacher: str | None
     objective: Mapping[LossName, float]
+    views: int
     label: str
     seed: int
 
     @property
-    def name(self) -> str:
-        """`densenet121-seed0`, `eeea_net_c2_alone-seed0`, `eeea_net_c2_from_densenet121-seed0`."""
+    def arm(self) -> str:
+        """What is compared, over seeds: `densenet121`, `eeea_net_c2_alone`, `eeea_net_c2_from_densenet121-label`."""
         origin = {"teacher": "", "student alone": "_alone", "student distilled": f"_from_{self.teacher}"}[self.role]
-        return f"{self.network}{origin}{'-' + self.label if self.label else ''}-seed{self.seed}"
+        return f"{self.network}{origin}{'-' + self.label if self.label else ''}"
+
+    @property
+    def name(self) -> str:
+        """The arm and the seed: `eeea_net_c2_from_densenet121-seed0`."""
+        return f"{self.arm}-seed{self.seed}"
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The networks that teach it, none or several."""
+        return tuple(self.teacher.split("+")) if self.teacher else ()
+
+    @property
+    def losses(self) -> frozenset[LossName]:
+        """The losses of its objective that have a weight."""
+        return frozenset(name for name, weight in self.objective.items() if weight > 0)
 
 
 def published_objective() -> Objective:
@@ -77,6 +95,7 @@ class Study(Settings):
     teacher_training: Training
     student_training: Training
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    ablation: Ablation | None = None
     evaluation: Evaluation = Field(default_factory=Evaluation)
     explanation: Explanation = Field(default_factory=Explanation)
     device: Device = Field(default_factory=Device)
@@ -90,23 +109,19 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _runs_can_be_told_apart(self) -> Self:
-        for student in self.students:
-            if student.teacher and student.teacher not in self.teachers:
-                raise ValueError(f"student's teacher {student.teacher!r} is not among the teachers {self.teachers}")
         for run in self.runs_of(self.seeds[0]):
-            used = {name for name, weight in run.objective.items() if weight > 0}
-            if not used:
-                raise ValueError(
-                    f"run {run.name} has no loss: its objective needs one of {_names(of_teachers=False)} above 0"
-                )
-            if run.teacher and not used & TEACHER_LOSSES:
-                teaching = _names(of_teachers=True)
-                raise ValueError(
-                    f"run {run.name} would not hear its teacher: its objective needs one of {teaching} above 0"
-                )
+            _check_teachers(run, self.teachers)
+            _check_objective(run)
         names = [run.name for run in self.runs_of(self.seeds[0])]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two students would share the run {sorted(twice)}: give each a 'label'")
+        return self
+
+    @model_validator(mode="after")
+    def _ablation_names_students_of_the_study(self) -> Self:
+        if self.ablation:
+            students = [run.arm for run in self.runs_of(self.seeds[0]) if run.role != "teacher"]
+            _check_ablation(self.ablation, students, len(self.seeds))
         return self
 
     # ---- where things live ------------------------------------------------------------------------------------------
@@ -179,12 +194,20 @@ class Study(Settings):
         """The run of a teacher: any network of the registry or of timm, whether the study lists it or not."""
         _check_name("teacher", network)
         weights = _without_teacher(self.objective)
-        return Run(network=network, role="teacher", teacher=None, objective=weights, label="", seed=seed)
+        return Run(network=network, role="teacher", teacher=None, objective=weights, views=0, label="", seed=seed)
+
+    def teacher_runs(self, run: Run) -> tuple[Run, ...]:
+        """The runs of a student's teachers, with its seed; none for a student alone."""
+        return tuple(self.teacher_run(name, run.seed) for name in run.teachers)
 
     def student_run(self, network: str, teacher: str, seed: int, label: str = "") -> Run:
-        """The run of a student; `teacher` is a network or "alone". One not listed gets the study's objective."""
+        """The run of a student; `teacher` is a network, several joined by +, or "alone".
+
+        One that the study does not list gets the study's objective and views.
+        """
         _check_name("student", network)
-        _check_name("teacher", teacher)
+        for name in teacher.split("+"):
+            _check_name("teacher", name)
         wanted = (network, None if teacher == "alone" else teacher, label)
         for student in self.students:
             if (student.network, student.teacher, student.label) == wanted:
@@ -202,6 +225,7 @@ class Study(Settings):
             role=role,
             teacher=student.teacher,
             objective=weights,
+            views=student.views or self.teacher_views,
             label=student.label,
             seed=seed,
         )
@@ -224,10 +248,8 @@ class Study(Settings):
             "pretrained": self.pretrained,
             "losses": self.losses.model_dump(),
         }
-        if run.role != "teacher":
-            settings["views"] = self.teacher_views
         if run.teacher:
-            settings["teacher"] = self.run_settings(self.teacher_run(run.teacher, run.seed))
+            settings["teachers"] = [self.run_settings(teacher) for teacher in self.teacher_runs(run)]
         return settings
 
     def identity(self, run: Run, data_identity: str) -> str:
@@ -257,6 +279,39 @@ def find(study: str | Path) -> Path:
             return candidate.resolve()
     shipped = sorted(path.stem for path in (project / "studies").glob("*.yaml"))
     raise StudyError(f"no study {str(study)!r}: give a YAML file, or one of {', '.join(shipped)}")
+
+
+def _check_teachers(run: Run, teachers: tuple[str, ...]) -> None:
+    for name in run.teachers:
+        if name not in teachers:
+            raise ValueError(f"student's teacher {name!r} is not among the teachers {teachers}")
+    if len(set(run.teachers)) < len(run.teachers):
+        raise ValueError(f"the teachers of run {run.name} must each stand once")
+    if len(run.teachers) > 1 and (alike := run.losses & NEEDS_LIVE_TEACHER):
+        raise ValueError(
+            f"run {run.name}: {', '.join(sorted(alike))} compares features, of which several teachers have no mean: "
+            f"take one teacher, or another loss"
+        )
+
+
+def _check_objective(run: Run) -> None:
+    if not run.losses:
+        raise ValueError(f"run {run.name} has no loss: its objective needs one of {_names(of_teachers=False)} above 0")
+    if run.teacher and not run.losses & TEACHER_LOSSES:
+        teaching = _names(of_teachers=True)
+        raise ValueError(f"run {run.name} would not hear its teacher: its objective needs one of {teaching} above 0")
+
+
+def _check_ablation(ablation: Ablation, students: list[str], seeds: int) -> None:
+    if seeds < 3:
+        raise ValueError(
+            f"an ablation needs at least three seeds, not {seeds}: what differs between two trainings may be chance"
+        )
+    asked = [arm for arms in ablation.questions.values() for arm in arms]
+    if unknown := sorted({ablation.reference, *asked} - set(students)):
+        raise ValueError(f"ablation: the study trains no {unknown[0]}; its students are {', '.join(students)}")
+    if ablation.reference in asked:
+        raise ValueError(f"ablation: {ablation.reference} is the reference, so no question names it")
 
 
 def _names(*, of_teachers: bool) -> str:

@@ -17,7 +17,7 @@ SAME_IMAGES = (frozenset({"chestxray14", "chestmnist"}),)
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The images that a network, its teacher, and its teacher's teacher were trained on.
+    """The images that a network, its teachers, and their teachers were trained on.
 
     Attributes:
         images: where the images are from -> what they are called there (`_names`).
@@ -26,11 +26,11 @@ class TrainedOn:
     images: Mapping[str, frozenset[str]]
 
     @classmethod
-    def of(cls, table: CxrTable, image_ids: Iterable[str], teacher: TrainedOn | None = None) -> TrainedOn:
-        """Images of a table, with those that the teacher was trained on."""
-        images = dict(teacher.images) if teacher else {}
-        here = _origin(table)
-        images[here] = images.get(here, frozenset()) | frozenset(_names(table, image_ids))
+    def of(cls, table: CxrTable, image_ids: Iterable[str], *teachers: TrainedOn) -> TrainedOn:
+        """Images of a table, with those that the teachers were trained on."""
+        images = {_origin(table): frozenset(_names(table, image_ids))}
+        for origin, names in (pair for teacher in teachers for pair in teacher.images.items()):
+            images[origin] = images.get(origin, frozenset()) | names
         return cls(images)
 
     def check_unseen(self, network: str, table: CxrTable, image_ids: Iterable[str], side: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -94,6 +95,18 @@ def kept(folder: Path, key: str, needs: Collection[Need] = ()) -> Answers | None
     return Answers(folder, needs)
 
 
+def cost(folder: Path) -> dict[str, float]:
+    """What the kept answers in a teacher's folder cost: seconds of asking, views of each image, MB of 2**20 bytes.
+
+    Raises TeacherError where none are kept.
+    """
+    record = _read(folder / "answers" / "record.json")
+    if not record:
+        raise TeacherError(f"{folder / 'answers'}: no answers are kept; train a student of this teacher")
+    size = sum(file.stat().st_size for file in (folder / "answers").glob("*.npy"))
+    return {"seconds": record["seconds"], "views": record["views"], "mb": size / 2**20}
+
+
 def ask(
     network: CxrClassifier,
     batches: Batches,
@@ -133,15 +146,17 @@ def _ask_what_is_left(teacher: LiveTeacher, batches: Batches, new: Path, plan: d
     record = _read(new / "record.json")
     done = record.get("batches_done", 0) if {**record, **plan} == record else 0
     files = {part: _Rows(new / f"{part}.npy", write=True) for part in plan["parts"]} if done else {}
-    total = batches.views * len(batches)
+    total, seconds = batches.views * len(batches), record["seconds"] if done else 0.0
     with tqdm(total=total, initial=done, desc="asking the teacher", unit=" batches", leave=False) as bar:
+        began = time.perf_counter() - seconds
         for number, batch in enumerate(_views(batches, done), start=done + 1):
             said = _in_half(teacher.of(batch), plan["parts"], batch)
             if not files:
                 files = _allocate(new, said, plan)
             for part, file in files.items():
                 file.write(batch.view, batch.index.numpy(), said[part])
-            write_json(new / "record.json", {**plan, "batches_done": number})  # last: what it counts is on the disk
+            told = {**plan, "batches_done": number, "seconds": time.perf_counter() - began}
+            write_json(new / "record.json", told)  # last: what it counts is on the disk
             bar.update()
 
 

@@ -16,16 +16,23 @@ from cxr_kd.evaluation.uncertainty import check_same_images, compare, evaluate
 from cxr_kd.study import Run, Study
 
 
-def arm_of(run: Run) -> str:
-    """The arm that a run belongs to: its name without the seed."""
-    return run.name.rsplit("-seed", 1)[0]
-
-
 def arms(study: Study) -> dict[str, tuple[Run, ...]]:
-    """Arm -> its runs, one a seed, in the study's order: teachers, then students."""
-    order = {arm_of(run): position for position, run in enumerate(study.runs_of(study.seeds[0]))}
-    runs = sorted(study.all_runs, key=lambda run: (order[arm_of(run)], run.seed))
-    return {arm: tuple(members) for arm, members in groupby(runs, key=arm_of)}
+    """Arm -> its runs, one a seed, in the study's order: teachers, then students; without an ablation's variants."""
+    return {arm: runs for arm, runs in all_arms(study).items() if arm not in variants(study)}
+
+
+def all_arms(study: Study) -> dict[str, tuple[Run, ...]]:
+    """Every arm -> its runs, one a seed, in the study's order: teachers, then students."""
+    order = {run.arm: position for position, run in enumerate(study.runs_of(study.seeds[0]))}
+    runs = sorted(study.all_runs, key=lambda run: (order[run.arm], run.seed))
+    return {arm: tuple(members) for arm, members in groupby(runs, key=lambda run: run.arm)}
+
+
+def variants(study: Study) -> frozenset[str]:
+    """The arms that only an ablation's questions are about: students with a label, other than its reference."""
+    questions = study.ablation.questions.values() if study.ablation else ()
+    asked = {arm for arms in questions for arm in arms}
+    return frozenset(arm for arm in asked if all_arms(study)[arm][0].label)
 
 
 def controls(study: Study) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,11 +68,11 @@ def answer(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any]) -
     return f"{WHERE[data['kind']]}, {'; '.join(clauses)}."
 
 
-def cost_sentences(cost: pd.DataFrame, teachers: Mapping[str, str], styles: Styles) -> list[str]:
-    """What each teacher costs in terms of its student; `teachers`: arm of a distilled student -> arm of its teacher."""
+def cost_sentences(cost: pd.DataFrame, taught: Sequence[tuple[str, str]], styles: Styles) -> list[str]:
+    """What each teacher costs in terms of its student; `taught`: pairs of arms, a teacher and a student of it."""
     by_arm = records(cost, "arm")
     sentences = []
-    for arm, teacher in teachers.items():
+    for teacher, arm in taught:
         if arm in by_arm and teacher in by_arm:
             large, small = by_arm[teacher], by_arm[arm]
             ratio = {key: f"{large[key] / small[key]:.1f}" for key in ("parameters", "macs", "latency_ms_median")}

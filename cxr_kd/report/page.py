@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from cxr_kd.evaluation.arms import arm_of, arms
+from cxr_kd.evaluation.arms import arms
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import written_whole
 from cxr_kd.report import data_figures, data_tables, figures, tables
@@ -66,7 +66,8 @@ def _results(study: Study, inputs: Inputs, styles: Mapping[str, ArmStyle]) -> di
     """Answer, figures and tables of results, of the paper's figures beside them, and of cost."""
     evaluations, comparisons, cost = inputs.evaluations, inputs.comparisons, inputs.cost
     first = {arm: runs[0] for arm, runs in arms(study).items()}
-    teachers = {arm: arm_of(study.teacher_run(run.teacher, run.seed)) for arm, run in first.items() if run.teacher}
+    # One sentence for each teacher of each kind of student, however many students it teaches.
+    taught = {(t.arm, run.network): (t.arm, arm) for arm, run in first.items() for t in study.teacher_runs(run)}
     means = tables.records(evaluations[evaluations["finding"] == MEAN], "arm")
     one_arm = evaluations[(evaluations["arm"] == next(iter(styles))) & (evaluations["finding"] != MEAN)]
     left_out = one_arm[one_arm["left_out"] != ""]
@@ -75,7 +76,7 @@ def _results(study: Study, inputs: Inputs, styles: Mapping[str, ArmStyle]) -> di
     return {
         "few_patients": FEW_PATIENTS,
         "answer": answer(comparisons, styles, inputs.data),
-        "cost_sentences": cost_sentences(cost, teachers, styles),
+        "cost_sentences": cost_sentences(cost, list(taught.values()), styles),
         "key_figures": [(style, tables.estimate(*(means[arm][key] for key in keys))) for arm, style in styles.items()],
         "left_out_findings": list(zip(left_out["finding"], left_out["left_out"], strict=True)),
         "mean_figure": _drawn(figures.mean_auroc(evaluations, styles)),

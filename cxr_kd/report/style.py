@@ -27,6 +27,7 @@ ROLES = {
     "student alone": ("#6e7680", "s"),
     "student distilled from a CNN": ("#d55e00", "^"),
     "student distilled from a transformer": ("#c78500", "v"),
+    "student distilled from several": ("#cc79a7", "P"),
 }
 METRIC_NAMES = {"auroc": "AUROC", "average_precision": "Average precision"}
 TYPOGRAPHY: Any = {
@@ -104,8 +105,10 @@ def style_of(arm: str, run: Run) -> ArmStyle:
     elif run.teacher is None:
         role, label = "student alone", f"{title} alone"
     else:
-        teacher = registry.info(run.teacher)
-        role, label = f"student distilled from a {teacher.kind}", f"{title} from {teacher.title}"
+        teachers = [registry.info(name) for name in run.teachers]
+        who = f"a {teachers[0].kind}" if len(teachers) == 1 else "several"
+        role = f"student distilled from {who}"
+        label = f"{title} from {' and '.join(teacher.title for teacher in teachers)}"
     colour, marker = ROLES[role]
     return ArmStyle(arm, f"{label} ({run.label})" if run.label else label, role, colour, marker)
 

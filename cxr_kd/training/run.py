@@ -14,11 +14,20 @@ from cxr_kd.data.trained_on import TrainedOn
 from cxr_kd.distill.losses import positive_rates
 from cxr_kd.distill.objective import NEEDS, Objective
 from cxr_kd.distill.outputs import Need
-from cxr_kd.distill.teacher import Answers, LiveTeacher, Teacher, TeacherError, ask, kept, only_training_images
+from cxr_kd.distill.teacher import (
+    Answers,
+    LiveTeacher,
+    Teacher,
+    TeacherError,
+    Together,
+    ask,
+    kept,
+    only_training_images,
+)
 from cxr_kd.files import read_json, sha256_of, write_csv, write_json
 from cxr_kd.models import registry, weights
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.settings import NEEDS_LIVE_TEACHER, LossName, digest
+from cxr_kd.settings import NEEDS_LIVE_TEACHER, digest
 from cxr_kd.study import Run, Study
 from cxr_kd.training import checkpoint
 from cxr_kd.training.card import card_of
@@ -119,22 +128,29 @@ def _channels(network: CxrClassifier) -> int:
 
 
 def _teacher(study: Study, run: Run, data: Prepared, batches: Batches, device: str) -> Teacher:
-    """Who answers for the teacher, trained first where it is not: what was kept, or itself where a loss needs that."""
+    """Who answers for the teachers, trained first where they are not."""
     only_training_images(batches.image_ids, data.split)
-    teacher = study.teacher_run(str(run.teacher), run.seed)
+    answering = [_answers(study, run, teacher, data, device) for teacher in study.teacher_runs(run)]
+    return answering[0] if len(answering) == 1 else Together(answering)
+
+
+def _answers(study: Study, run: Run, teacher: Run, data: Prepared, device: str) -> Teacher:
+    """What was kept of one teacher of a run, asked first where it was not; or itself where a loss needs that."""
     folder = train(study, teacher, data)
-    if used := NEEDS_LIVE_TEACHER & _used(run):
+    if used := NEEDS_LIVE_TEACHER & run.losses:
         print(
             f"{run.name}: {', '.join(sorted(used))} needs more than can be kept, the teacher is asked live", flush=True
         )
         return LiveTeacher(_checked(study, teacher, data, device), _needs(run), device=device)
+    # For all of its students at once: the next one's objective or views would have it asked again.
+    taught = [run, *(each for each in study.runs_of(run.seed) if teacher.network in each.teachers)]
+    views = max(each.views for each in taught)
     weights_sha256 = sha256_of(folder / "model.safetensors")
-    key = digest([weights_sha256, data.identity, study.augmentation.model_dump(), study.teacher_views, run.seed])
+    key = digest([weights_sha256, data.identity, study.augmentation.model_dump(), views, run.seed])
     with FileLock(folder / ".answers.lock"):
         if kept(folder, key, _needs(run)) is None:
-            # For all of its students at once: the next one's objective would have it asked again.
-            needs = _needs(run, *(each for each in study.runs_of(run.seed) if each.teacher == run.teacher))
-            ask(_checked(study, teacher, data, device), batches, folder, key, needs=needs - {"features"}, device=device)
+            batches, needs = _training_batches(study, run, data, views=views), _needs(*taught) - {"features"}
+            ask(_checked(study, teacher, data, device), batches, folder, key, needs=needs, device=device)
         return Answers(folder, _needs(run))
 
 
@@ -150,32 +166,26 @@ def _checked(study: Study, run: Run, data: Prepared, device: str) -> CxrClassifi
     return network
 
 
-def _used(run: Run) -> frozenset[LossName]:
-    return frozenset(name for name, weight in run.objective.items() if weight > 0)
-
-
 def _needs(*runs: Run) -> frozenset[Need]:
-    return frozenset(NEEDS[name] for run in runs for name in _used(run) if name in NEEDS)
+    return frozenset(NEEDS[name] for run in runs for name in run.losses if name in NEEDS)
 
 
-def _training_batches(study: Study, run: Run, data: Prepared) -> Batches:
-    """Every student of a seed sees the same views in the same order, taught or alone; a teacher has no fixed views."""
+def _training_batches(study: Study, run: Run, data: Prepared, *, views: int | None = None) -> Batches:
+    """Every student of a seed sees the same images in the same order, taught or alone; a teacher has no fixed views."""
     training = study.teacher_training if run.role == "teacher" else study.student_training
-    views = 0 if run.role == "teacher" else study.teacher_views
     return data.batches(
         "train",
         training.batch_size,
         seed=run.seed,
         shuffle=True,
-        views=views,
+        views=run.views if views is None else views,
         augment=study.augmentation,
     )
 
 
 def _told(study: Study, run: Run, data: Prepared) -> dict[str, Any]:
     """What travels in the weights file."""
-    teacher = study.folder(study.teacher_run(run.teacher, run.seed)) / "model.safetensors" if run.teacher else None
-    taught = read_trained_on(teacher) if teacher else None
+    teachers = [study.folder(teacher) / "model.safetensors" for teacher in study.teacher_runs(run)]
     return {
         "study": study.name,
         "run": run.name,
@@ -184,7 +194,7 @@ def _told(study: Study, run: Run, data: Prepared) -> dict[str, Any]:
         "split_sides": data.split.counts(data.table),
         "dataset": data.table.dataset,
         "kind": data.table.kind,
-        "trained_on": TrainedOn.of(data.table, data.split.train, taught).to_card(),
+        "trained_on": TrainedOn.of(data.table, data.split.train, *map(read_trained_on, teachers)).to_card(),
     }
 
 

@@ -175,7 +175,7 @@ def test_badges_and_cost_say_what_the_files_say(make_study) -> None:
     own = badge({**data, "kind": "own"})
     assert (own.kind, own.label) == ("own", "Own data")
     assert "1,100 radiographs at 64 px from a folder of the user's own (Artificial radiographs)" in own.meaning
-    (sentence,) = cost_sentences(read_inputs(study).cost, {FROM_CNN: "densenet161"}, arm_styles(study))
+    (sentence,) = cost_sentences(read_inputs(study).cost, [("densenet161", FROM_CNN)], arm_styles(study))
     assert "5.6 times the parameters of EEEA-Net-C2" in sentence
     assert "6.8 times its latency" in sentence
 
