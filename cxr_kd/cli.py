@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cxr_kd.data.check import Check
-    from cxr_kd.settings import DataSettings, Intensity
+    from cxr_kd.data_settings import DataSettings, Intensity
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Explainable distillation of chest X-ray classifiers."
@@ -174,7 +174,8 @@ def _how_to_read(dataset: str | None, study: str | None) -> tuple[DataSettings, 
 def _as_published(dataset: str) -> DataSettings:
     from pydantic import ValidationError
 
-    from cxr_kd.settings import DataSettings, StudyError
+    from cxr_kd.data_settings import DataSettings
+    from cxr_kd.settings import StudyError
 
     split = {"split": "medmnist-random-70-10-20"} if dataset == "chestmnist" else {}
     try:

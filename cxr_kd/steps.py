@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxr_kd.runs import Run
 from cxr_kd.settings import digest
-from cxr_kd.study import Run, Study
+from cxr_kd.study import Study
 
 
 @dataclass(frozen=True)

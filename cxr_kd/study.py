@@ -6,22 +6,20 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from cxr_kd.data_settings import LAYOUTS, DataSettings, Intensity
+from cxr_kd.runs import Run, check_ablation, check_objective, check_teachers
 from cxr_kd.settings import (
-    LAYOUTS,
-    NEEDS_LIVE_TEACHER,
     NETWORK_NAME,
     TEACHER_LOSSES,
     Ablation,
     Augmentation,
-    DataSettings,
     Device,
     Evaluation,
     Explanation,
-    Intensity,
     LossName,
     LossSettings,
     NetworkName,
@@ -33,41 +31,6 @@ from cxr_kd.settings import (
     digest,
 )
 from cxr_kd.study_file import explain, read_yaml
-
-
-class Run(BaseModel):
-    """One training of one network. `name` is its folder's name."""
-
-    model_config = ConfigDict(frozen=True)
-
-    network: str
-    role: Literal["teacher", "student alone", "student distilled"]
-    teacher: str | None
-    objective: Mapping[LossName, float]
-    views: int
-    label: str
-    seed: int
-
-    @property
-    def arm(self) -> str:
-        """What is compared, over seeds: `densenet121`, `eeea_net_c2_alone`, `eeea_net_c2_from_densenet121-label`."""
-        origin = {"teacher": "", "student alone": "_alone", "student distilled": f"_from_{self.teacher}"}[self.role]
-        return f"{self.network}{origin}{'-' + self.label if self.label else ''}"
-
-    @property
-    def name(self) -> str:
-        """The arm and the seed: `eeea_net_c2_from_densenet121-seed0`."""
-        return f"{self.arm}-seed{self.seed}"
-
-    @property
-    def teachers(self) -> tuple[str, ...]:
-        """The networks that teach it, none or several."""
-        return tuple(self.teacher.split("+")) if self.teacher else ()
-
-    @property
-    def losses(self) -> frozenset[LossName]:
-        """The losses of its objective that have a weight."""
-        return frozenset(name for name, weight in self.objective.items() if weight > 0)
 
 
 def published_objective() -> Objective:
@@ -110,8 +73,8 @@ class Study(Settings):
     @model_validator(mode="after")
     def _runs_can_be_told_apart(self) -> Self:
         for run in self.runs_of(self.seeds[0]):
-            _check_teachers(run, self.teachers)
-            _check_objective(run)
+            check_teachers(run, self.teachers)
+            check_objective(run)
         names = [run.name for run in self.runs_of(self.seeds[0])]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two students would share the run {sorted(twice)}: give each a 'label'")
@@ -121,7 +84,7 @@ class Study(Settings):
     def _ablation_names_students_of_the_study(self) -> Self:
         if self.ablation:
             students = [run.arm for run in self.runs_of(self.seeds[0]) if run.role != "teacher"]
-            _check_ablation(self.ablation, students, len(self.seeds))
+            check_ablation(self.ablation, students, len(self.seeds))
         return self
 
     # ---- where things live ------------------------------------------------------------------------------------------
@@ -279,43 +242,6 @@ def find(study: str | Path) -> Path:
             return candidate.resolve()
     shipped = sorted(path.stem for path in (project / "studies").glob("*.yaml"))
     raise StudyError(f"no study {str(study)!r}: give a YAML file, or one of {', '.join(shipped)}")
-
-
-def _check_teachers(run: Run, teachers: tuple[str, ...]) -> None:
-    for name in run.teachers:
-        if name not in teachers:
-            raise ValueError(f"student's teacher {name!r} is not among the teachers {teachers}")
-    if len(set(run.teachers)) < len(run.teachers):
-        raise ValueError(f"the teachers of run {run.name} must each stand once")
-    if len(run.teachers) > 1 and (alike := run.losses & NEEDS_LIVE_TEACHER):
-        raise ValueError(
-            f"run {run.name}: {', '.join(sorted(alike))} compares features, of which several teachers have no mean: "
-            f"take one teacher, or another loss"
-        )
-
-
-def _check_objective(run: Run) -> None:
-    if not run.losses:
-        raise ValueError(f"run {run.name} has no loss: its objective needs one of {_names(of_teachers=False)} above 0")
-    if run.teacher and not run.losses & TEACHER_LOSSES:
-        teaching = _names(of_teachers=True)
-        raise ValueError(f"run {run.name} would not hear its teacher: its objective needs one of {teaching} above 0")
-
-
-def _check_ablation(ablation: Ablation, students: list[str], seeds: int) -> None:
-    if seeds < 3:
-        raise ValueError(
-            f"an ablation needs at least three seeds, not {seeds}: what differs between two trainings may be chance"
-        )
-    asked = [arm for arms in ablation.questions.values() for arm in arms]
-    if unknown := sorted({ablation.reference, *asked} - set(students)):
-        raise ValueError(f"ablation: the study trains no {unknown[0]}; its students are {', '.join(students)}")
-    if ablation.reference in asked:
-        raise ValueError(f"ablation: {ablation.reference} is the reference, so no question names it")
-
-
-def _names(*, of_teachers: bool) -> str:
-    return ", ".join(name for name in get_args(LossName) if (name in TEACHER_LOSSES) == of_teachers)
 
 
 def _without_teacher(objective: Mapping[LossName, float]) -> dict[LossName, float]:

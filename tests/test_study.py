@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from cxr_kd import settings
+from cxr_kd import data_settings, settings
 from cxr_kd import study as studies
 from cxr_kd.data import READERS
 from cxr_kd.models import registry
@@ -36,7 +36,7 @@ def test_every_shipped_study_is_valid(file):
 def test_the_names_a_study_may_use_are_those_that_exist():
     allowed = re.compile(settings.NETWORK_NAME)
     assert all(allowed.fullmatch(name) for name in (*registry.names(), "convnext_tiny", "resnet18.a1_in1k"))
-    assert set(get_args(settings.DatasetName)) == set(READERS)
+    assert set(get_args(data_settings.DatasetName)) == set(READERS)
 
 
 @pytest.mark.parametrize(

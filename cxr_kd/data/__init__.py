@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cxr_kd.data.table import CxrTable
-    from cxr_kd.settings import DataSettings
+    from cxr_kd.data_settings import DataSettings
 
 # Adding a data set is adding its module, with `read(root, findings, options, *, images) -> CxrTable`, a line here, and
 # in cxr_kd/settings.py its name in `DatasetName`, what to put where in `LAYOUTS`, and its options, where it has any.

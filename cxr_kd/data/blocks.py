@@ -17,7 +17,7 @@ from cxr_kd.data.processes import soonest_done
 from cxr_kd.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from cxr_kd.settings import Intensity  # a worker needs no pydantic
+    from cxr_kd.data_settings import Intensity  # a worker needs no pydantic
 
 _GOES_ON = "mend this and start again: it goes on. Or take the file away: another cache is built, without it"
 

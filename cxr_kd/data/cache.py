@@ -27,8 +27,8 @@ from cxr_kd.data.blocks import Block, build_blocks, writing_to
 from cxr_kd.data.decode import INTENSITY_RULES, RESIZE_RULE
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.table import CxrTable
+from cxr_kd.data_settings import Intensity
 from cxr_kd.files import read_json, write_json, written_whole
-from cxr_kd.settings import Intensity
 
 FORMAT = 2
 BLOCK = 32  # images; what a kill can cost a process

@@ -14,7 +14,7 @@ from cxr_kd.data import chestxray14
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.formats import archive
 from cxr_kd.data.table import CxrTable, Published
-from cxr_kd.settings import ChestmnistSettings
+from cxr_kd.data_settings import ChestmnistSettings
 
 # The file's own names (atelectasis, ..., pleural, hernia) are ChestX-ray14's 14, in ChestX-ray14's order.
 FINDINGS = chestxray14.FINDINGS

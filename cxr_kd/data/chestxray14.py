@@ -11,7 +11,7 @@ import pandas as pd
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import LabelFile, ages, read_ids, read_label_file, unknown_ages
 from cxr_kd.data.table import NO_FILE, NO_ROW, SEXES, CxrTable, Published, no_boxes
-from cxr_kd.settings import LAYOUTS
+from cxr_kd.data_settings import LAYOUTS
 
 IMAGES, PATIENTS = 112_120, 30_805
 

@@ -12,7 +12,7 @@ import pandas as pd
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import ages, read_label_file, sexes, unknown_ages
 from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
-from cxr_kd.settings import LAYOUTS, ChexpertSettings, Uncertain
+from cxr_kd.data_settings import LAYOUTS, ChexpertSettings, Uncertain
 
 # In the order of the published tables, which is that of every label array.
 FINDINGS = (

@@ -18,7 +18,7 @@ from cxr_kd.data.formats import archive, dicom
 from cxr_kd.data.formats.greys import MOST_PIXELS, RESIZE_RULE, resized, to_8_bit
 
 if TYPE_CHECKING:
-    from cxr_kd.settings import Intensity
+    from cxr_kd.data_settings import Intensity
 
 __all__ = ["INTENSITY_RULES", "MOST_PIXELS", "RESIZE_RULE", "decode"]
 

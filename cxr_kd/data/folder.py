@@ -13,7 +13,7 @@ from cxr_kd.data.errors import DataError
 from cxr_kd.data.formats.archive import in_archive
 from cxr_kd.data.label_file import LabelFile, ages, read_label_file, sexes, unknown_ages
 from cxr_kd.data.table import NO_FILE, NO_ROW, REQUIRED_COLUMNS, CxrTable
-from cxr_kd.settings import FolderSettings
+from cxr_kd.data_settings import FolderSettings
 
 SOURCE = {"name": "own data", "citation": "none given", "licence": "none given", "where": "a folder of one's own"}
 

@@ -13,7 +13,7 @@ from cxr_kd.data.label_file import OLDEST, LabelFile, read_label_file, sexes, un
 from cxr_kd.data.padchest_files import UNREADABLE
 from cxr_kd.data.padchest_labels import FINDINGS, UNRELIABLE, column, label_sets, refuse_unknown, spelling
 from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
-from cxr_kd.settings import LAYOUTS, PadchestSettings
+from cxr_kd.data_settings import LAYOUTS, PadchestSettings
 
 PROJECTIONS = ("PA", "AP", "AP_horizontal", "L", "COSTAL", "EXCLUDE")
 

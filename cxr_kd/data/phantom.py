@@ -25,8 +25,9 @@ from cxr_kd.data.drawing.radiograph import radiograph
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.processes import over_processes
 from cxr_kd.data.table import BOX_COLUMNS, CxrTable
+from cxr_kd.data_settings import PhantomSettings
 from cxr_kd.files import written_whole
-from cxr_kd.settings import PhantomSettings, digest
+from cxr_kd.settings import digest
 
 __all__ = ["FINDINGS", "Phantom", "PhantomSettings", "draw", "read", "write"]
 

@@ -16,7 +16,7 @@ from cxr_kd.data.processes import soonest_done
 
 if TYPE_CHECKING:
     from cxr_kd.data.table import CxrTable  # a worker needs no pandas
-    from cxr_kd.settings import Intensity
+    from cxr_kd.data_settings import Intensity
 
 SIZE = 224  # px
 TOGETHER = 64  # files that a process takes at a time

@@ -13,7 +13,8 @@ import pandas as pd
 
 from cxr_kd.evaluation.predictions import Predictions, PredictionsError
 from cxr_kd.evaluation.uncertainty import check_same_images, compare, evaluate
-from cxr_kd.study import Run, Study
+from cxr_kd.runs import Run
+from cxr_kd.study import Study
 
 
 def arms(study: Study) -> dict[str, tuple[Run, ...]]:

@@ -13,7 +13,8 @@ import torch
 
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.study import Run, Study
+from cxr_kd.runs import Run
+from cxr_kd.study import Study
 
 VERSIONED = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 

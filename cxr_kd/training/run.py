@@ -27,8 +27,9 @@ from cxr_kd.distill.teacher import (
 from cxr_kd.files import read_json, sha256_of, write_csv, write_json
 from cxr_kd.models import registry, weights
 from cxr_kd.models.classifier import CxrClassifier
+from cxr_kd.runs import Run
 from cxr_kd.settings import NEEDS_LIVE_TEACHER, digest
-from cxr_kd.study import Run, Study
+from cxr_kd.study import Study
 from cxr_kd.training import checkpoint
 from cxr_kd.training.card import card_of
 from cxr_kd.training.fit import fit

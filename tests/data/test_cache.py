@@ -20,7 +20,7 @@ from cxr_kd.data.cache import BLOCK, Cache, build_cache, open_cache
 from cxr_kd.data.decode import decode
 from cxr_kd.data.errors import DataError, StorageError
 from cxr_kd.data.table import CxrTable
-from cxr_kd.settings import DataSettings
+from cxr_kd.data_settings import DataSettings
 
 # A data set of many slow images without the disk space: one 1,000 px file under many names.
 SLOW_IMAGES = 6 * BLOCK

@@ -15,7 +15,7 @@ from cxr_kd.data.chestxray14 import FINDINGS, POSITIVES
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.readability import look
 from cxr_kd.data.table import CxrTable
-from cxr_kd.settings import DataSettings, FolderSettings, PadchestSettings
+from cxr_kd.data_settings import DataSettings, FolderSettings, PadchestSettings
 
 NIH = DataSettings(dataset="chestxray14")
 ABSENT = "findings that no image has: neither to be learned nor scored"

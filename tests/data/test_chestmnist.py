@@ -15,7 +15,7 @@ from cxr_kd.data import chestmnist, chestxray14, read
 from cxr_kd.data.chestmnist import FINDINGS, PUBLISHED
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.formats import archive
-from cxr_kd.settings import ChestmnistSettings, DataSettings
+from cxr_kd.data_settings import ChestmnistSettings, DataSettings
 
 SIZES = (28, 64, 128, 224)
 

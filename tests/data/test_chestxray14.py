@@ -12,7 +12,7 @@ from cxr_kd.data import chestxray14, read
 from cxr_kd.data.chestxray14 import FINDINGS, IMAGES, PATIENTS, POSITIVES, read_labels
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.splits import make_split
-from cxr_kd.settings import DataSettings
+from cxr_kd.data_settings import DataSettings
 
 CHESTXRAY14 = DataSettings(dataset="chestxray14")
 

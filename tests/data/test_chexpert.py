@@ -14,7 +14,7 @@ from cxr_kd.data import chexpert, read
 from cxr_kd.data.chexpert import FINDINGS, PUBLISHED, PUBLISHED_WITH_TEST
 from cxr_kd.data.errors import DataError
 from cxr_kd.data.splits import make_split
-from cxr_kd.settings import ChexpertSettings, DataSettings
+from cxr_kd.data_settings import ChexpertSettings, DataSettings
 
 PREFIX = "CheXpert-v1.0-small"
 FRONTAL = "train/patient00001/study1/view1_frontal.jpg"

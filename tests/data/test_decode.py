@@ -13,7 +13,7 @@ from PIL import Image
 
 from cxr_kd.data.decode import INTENSITY_RULES, MOST_PIXELS, decode
 from cxr_kd.data.errors import DataError, StorageError
-from cxr_kd.settings import Intensity
+from cxr_kd.data_settings import Intensity
 
 GREY = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
 

@@ -10,7 +10,7 @@ from own_miniatures import FOLDER_FINDINGS, write_folder, write_image
 
 from cxr_kd.data import folder, read
 from cxr_kd.data.errors import DataError
-from cxr_kd.settings import DataSettings, FolderSettings
+from cxr_kd.data_settings import DataSettings, FolderSettings
 
 FINDINGS = ("Effusion", "Nodule")
 HEADER = "path,patient_id,Effusion,Nodule"

@@ -17,7 +17,7 @@ from cxr_kd.data.padchest import FINDINGS
 from cxr_kd.data.padchest_files import UNREADABLE
 from cxr_kd.data.padchest_labels import parse_labels
 from cxr_kd.data.splits import make_split
-from cxr_kd.settings import DataSettings, PadchestSettings
+from cxr_kd.data_settings import DataSettings, PadchestSettings
 
 FIRST, SECOND, THIRD = (f"21684011136696401328192070611120103071426010{number}_02-014-084.png" for number in (1, 2, 3))
 AGES = "ages that are none (blank, over 120), taken as unknown"

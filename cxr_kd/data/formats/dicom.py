@@ -24,7 +24,7 @@ from cxr_kd.data.formats.greys import MOST_PIXELS, to_8_bit
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from cxr_kd.settings import Intensity
+    from cxr_kd.data_settings import Intensity
 
 HEADER_BYTES = 132  # preamble and magic word
 FIXED_RULE = (
