@@ -24,7 +24,7 @@ LAYERS = (  # who may import whom: a module of a line from the lines below it
     {"models", "data"},
     {"steps", "notebook"},
     {"study"},
-    {"study_file"},
+    {"study_file", "runs", "data_settings"},
     {"settings", "files"},
 )
 ORDERED = (

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cxr_kd.data_settings import DataSettings
 
 # Adding a data set is adding its module, with `read(root, findings, options, *, images) -> CxrTable`, a line here, and
-# in cxr_kd/settings.py its name in `DatasetName`, what to put where in `LAYOUTS`, and its options, where it has any.
+# in cxr_kd/data_settings.py its name in `DatasetName`, what to put where in `LAYOUTS`, and its options, where it has any.
 READERS = {
     "phantom": "cxr_kd.data.phantom",
     "chestxray14": "cxr_kd.data.chestxray14",
