@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxr_kd.training import commands
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -24,6 +26,8 @@ app = typer.Typer(
 )
 data = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
 app.add_typer(data, name="data")
+app.command()(commands.train)
+app.command()(commands.distill)
 
 VERDICT_COLOURS = {"ok": "green", "differs": "yellow", "problem": "bold red"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ class Batch:
         image_ids: the B images.
         index: int64 (B,), their positions in the image ids that the loader was made with.
         view: which deterministic view of the images this is.
+        images_of_all: how many images the batch has over all processes that share it; B where there is one.
     """
 
     images: torch.Tensor
@@ -37,6 +39,7 @@ class Batch:
     image_ids: list[str]
     index: torch.Tensor
     view: int
+    images_of_all: int
 
 
 def augmented(images: torch.Tensor, index: torch.Tensor, limits: Augmentation, *, seed: int, view: int) -> torch.Tensor:
@@ -81,10 +84,25 @@ class Batches:
         self.image_ids = list(image_ids)
         self.findings = table.findings
         self.batch_size, self.seed, self.augment, self.shuffle, self.views = batch_size, seed, augment, shuffle, views
+        self._rank, self._count = 0, 1
         self._cache, self._rows = cache, cache.rows(image_ids)
         labels = torch.from_numpy(table.labels()[table.positions(image_ids)])
         self._known = ~labels.isnan()
         self._labels = labels.nan_to_num(0.0)
+
+    def for_process(self, rank: int, count: int) -> Batches:
+        """Return the same batches, of each of them only the share of process `rank` among `count`: at least an image.
+
+        Raises DataError where a batch, or the data set, has fewer images than there are processes.
+        """
+        if not 0 <= rank < count <= min(self.batch_size, len(self.image_ids)):
+            raise DataError(
+                f"{count} processes can't share batches of {self.batch_size} of {len(self.image_ids)} images: raise "
+                f"batch_size, which counts the images of all processes, or start fewer"
+            )
+        shared = copy(self)
+        shared._rank, shared._count = rank, count
+        return shared
 
     def __len__(self) -> int:
         """Return the number of batches an epoch."""
@@ -97,22 +115,24 @@ class Batches:
         if self.shuffle:
             order = np.random.default_rng((self.seed, epoch)).permutation(order)
         for chosen in np.split(order, self._starts()[1:]):
-            yield self._batch(chosen, view)
+            yield self._batch(np.array_split(chosen, self._count)[self._rank], view, len(chosen))
 
     def _starts(self) -> list[int]:
         starts = list(range(0, len(self.image_ids), self.batch_size))
-        if self.shuffle and len(starts) > 1 and starts[-1] == len(self.image_ids) - 1 and self.batch_size > 1:
-            starts.pop()  # batch normalisation can't learn from one image: it joins the batch before
+        # Batch normalisation can't learn from one image, nor a process from none: they join the batch before.
+        fewest = max(self._count, min(2, self.batch_size)) if self.shuffle else self._count
+        if len(starts) > 1 and len(self.image_ids) - starts[-1] < fewest:
+            starts.pop()
         return starts
 
-    def _batch(self, chosen: np.ndarray, view: int) -> Batch:
+    def _batch(self, chosen: np.ndarray, view: int, images_of_all: int) -> Batch:
         pixels = torch.from_numpy(self._cache.pixels(self._rows[chosen]))
         images = pixels.unsqueeze(1).float().div_(255)  # (B, 1, S, S)
         index = torch.from_numpy(chosen)
         if self.augment is not None:
             images = augmented(images, index, self.augment, seed=self.seed, view=view)
         names = [self.image_ids[position] for position in chosen]
-        return Batch(images, self._labels[index], self._known[index], names, index, view)
+        return Batch(images, self._labels[index], self._known[index], names, index, view, images_of_all)
 
 
 def uniform(index: np.ndarray, count: int, *, seed: int, view: int) -> np.ndarray:

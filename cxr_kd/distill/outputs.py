@@ -35,13 +35,14 @@ class Outputs:
 
     def to(self, target: Any) -> "Outputs":
         """The same on another device, or in another dtype."""
-        return self._each(lambda part: part.to(target))
+        return self.each(lambda part: part.to(target))
 
     def in_full_precision(self) -> "Outputs":
         """The same, with half-precision parts (kept answers, automatic mixed precision) as float32."""
-        return self._each(lambda part: part.float() if part.dtype in (torch.float16, torch.bfloat16) else part)
+        return self.each(lambda part: part.float() if part.dtype in (torch.float16, torch.bfloat16) else part)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Outputs":
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Outputs":
+        """The same, with every part changed."""
         optional = (None if part is None else change(part) for part in (self.maps, self.attention, self.features))
         return Outputs(change(self.logits), *optional)
 

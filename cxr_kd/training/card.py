@@ -15,6 +15,7 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.runs import Run
 from cxr_kd.study import Study
+from cxr_kd.training.processes import Processes
 
 VERSIONED = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 
@@ -26,7 +27,7 @@ def card_of(
     identity: str,
     history: list[dict[str, float]],
     model: CxrClassifier,
-    device: str,
+    processes: Processes,
 ) -> dict[str, Any]:
     """The content of `card.json`; `identity` is `Study.identity`, `history` the rows of `fit`."""
     return {
@@ -45,9 +46,11 @@ def card_of(
         "split_sides": data.split.counts(data.table),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": len(history),
+        "validation_auroc": max(row["validation_auroc"] for row in history),
         "seconds": sum(row["seconds"] for row in history),
         "peak_memory_mb": _peak_memory_mb(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "device": _device(processes),
+        "processes": processes.count,
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in VERSIONED},
@@ -56,6 +59,13 @@ def card_of(
         "settings_sha256": identity,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _device(processes: Processes) -> str:
+    each = f"CPU, {torch.get_num_threads()} threads"
+    if processes.device.startswith("cuda"):
+        each = torch.cuda.get_device_name(processes.device)
+    return each if processes.count == 1 else f"{processes.count} x {each}"
 
 
 def _peak_memory_mb() -> float:

@@ -1,5 +1,6 @@
 """One run of a study: trained once, kept in its folder with its card, never trained twice for the same settings."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from cxr_kd.study import Study
 from cxr_kd.training import checkpoint
 from cxr_kd.training.card import card_of
 from cxr_kd.training.fit import fit
+from cxr_kd.training.processes import Processes
 from cxr_kd.training.scoring import SCORED_SIDES, predictions_of, validation_auroc
 
 SAME_AUROC = 1e-3  # two devices round differently
@@ -50,15 +52,16 @@ def train(study: Study, run: Run, data: Prepared) -> Path:
     A run that is there with these settings and this data is left as it is; one of other settings is replaced; one
     that was killed goes on from its last epoch. A second process that wants the same run waits for the first.
     """
-    folder = study.folder(run)
+    folder, processes = study.folder(run), Processes.here()
     folder.mkdir(parents=True, exist_ok=True)
     identity = study.identity(run, data.identity)
-    with _alone(folder):
-        if is_done(folder, identity):
-            print(f"{run.name}: trained already, on {read_json(folder / 'card.json')['finished']}", flush=True)
+    with processes.holding(_alone(folder) if processes.is_first else nullcontext()):
+        if processes.first(lambda: is_done(folder, identity)):
+            processes.say(f"{run.name}: trained already, on {read_json(folder / 'card.json')['finished']}")
             return folder
-        (folder / "card.json").unlink(missing_ok=True)  # first: what follows replaces what the card speaks of
-        _train(study, run, data, folder, identity)
+        # The card first: what follows replaces what it speaks of.
+        processes.first(lambda: (folder / "card.json").unlink(missing_ok=True))
+        _train(study, run, data, folder, identity, processes)
     return folder
 
 
@@ -85,11 +88,10 @@ def read_trained_on(path: Path) -> TrainedOn:
     return TrainedOn.from_card(weights.read_metadata(path).get("trained_on"), str(path))
 
 
-def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str) -> None:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str, processes: Processes) -> None:
     training = study.teacher_training if run.role == "teacher" else study.student_training
     batches, resume = _training_batches(study, run, data), folder / "resume.safetensors"
-    teacher = _teacher(study, run, data, batches, device) if run.teacher else None
+    teacher = _teacher(study, run, data, batches, processes) if run.teacher else None
     torch.manual_seed(run.seed)
     model = registry.build(
         run.network, data.table.findings, image_size=study.image_size, pretrained=study.pretrained is not None
@@ -99,21 +101,35 @@ def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str) 
         batches,
         _objective(study, run, data, model, teacher),
         training,
-        lambda network: validation_auroc(network, data, device),
+        lambda network: validation_auroc(network, data, processes.device),
         name=run.name,
         seed=run.seed,
         resume=resume,
         belongs_to=identity,
         answers=teacher,
-        device=device,
+        processes=processes,
     )
-    model.cpu()
+    processes.first(lambda: _write(study, run, data, identity, model.cpu(), history, processes))
+
+
+def _write(
+    study: Study,
+    run: Run,
+    data: Prepared,
+    identity: str,
+    model: CxrClassifier,
+    history: list[dict[str, float]],
+    processes: Processes,
+) -> None:
+    """Everything that a finished run keeps, its card last; then the checkpoint goes."""
+    folder = study.folder(run)
     write_csv(folder / "history.csv", pd.DataFrame(history))
     weights.save(model, folder / "model.safetensors", _told(study, run, data))
     for side in SCORED_SIDES:
-        predictions_of(model, study, run, data, side, device).write(folder / f"predictions-{side}.parquet")
-    write_json(folder / "card.json", card_of(study, run, data, identity, history, model, device))
-    checkpoint.remove(resume)
+        predictions = predictions_of(model, study, run, data, side, processes.device)
+        predictions.write(folder / f"predictions-{side}.parquet")
+    write_json(folder / "card.json", card_of(study, run, data, identity, history, model, processes))
+    checkpoint.remove(folder / "resume.safetensors")
 
 
 def _objective(study: Study, run: Run, data: Prepared, model: CxrClassifier, teacher: Teacher | None) -> Objective:
@@ -128,30 +144,32 @@ def _channels(network: CxrClassifier) -> int:
         return network.eval().features(image).shape[1]
 
 
-def _teacher(study: Study, run: Run, data: Prepared, batches: Batches, device: str) -> Teacher:
+def _teacher(study: Study, run: Run, data: Prepared, batches: Batches, processes: Processes) -> Teacher:
     """Who answers for the teachers, trained first where they are not."""
     only_training_images(batches.image_ids, data.split)
-    answering = [_answers(study, run, teacher, data, device) for teacher in study.teacher_runs(run)]
+    answering = [_answers(study, run, teacher, data, processes) for teacher in study.teacher_runs(run)]
     return answering[0] if len(answering) == 1 else Together(answering)
 
 
-def _answers(study: Study, run: Run, teacher: Run, data: Prepared, device: str) -> Teacher:
+def _answers(study: Study, run: Run, teacher: Run, data: Prepared, processes: Processes) -> Teacher:
     """What was kept of one teacher of a run, asked first where it was not; or itself where a loss needs that."""
-    folder = train(study, teacher, data)
+    folder, device = train(study, teacher, data), processes.device
     if used := NEEDS_LIVE_TEACHER & run.losses:
-        print(
-            f"{run.name}: {', '.join(sorted(used))} needs more than can be kept, the teacher is asked live", flush=True
-        )
+        processes.say(f"{run.name}: {', '.join(sorted(used))} needs more than can be kept, the teacher is asked live")
         return LiveTeacher(_checked(study, teacher, data, device), _needs(run), device=device)
     # For all of its students at once: the next one's objective or views would have it asked again.
     taught = [run, *(each for each in study.runs_of(run.seed) if teacher.network in each.teachers)]
     views = max(each.views for each in taught)
     weights_sha256 = sha256_of(folder / "model.safetensors")
     key = digest([weights_sha256, data.identity, study.augmentation.model_dump(), views, run.seed])
-    with FileLock(folder / ".answers.lock"):
+
+    def ask_where_needed() -> None:
         if kept(folder, key, _needs(run)) is None:
             batches, needs = _training_batches(study, run, data, views=views), _needs(*taught) - {"features"}
             ask(_checked(study, teacher, data, device), batches, folder, key, needs=needs, device=device)
+
+    with processes.holding(FileLock(folder / ".answers.lock")):
+        processes.first(ask_where_needed)
         return Answers(folder, _needs(run))
 
 
