@@ -23,7 +23,7 @@ def begin(study: str | Study, **parameters: Any) -> Study:
     shell = get_ipython()
     check_parameters(list(shell.user_ns.get("In", ())) if shell else [])
     for name, value in parameters.items():
-        wanted = int if name == "seed" else str
+        wanted = int if name in ("seed", "processes") else str
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise StudyError(
                 f"parameter {name!r} must be {'a whole number' if wanted is int else 'text'}, not {value!r}"

@@ -1,7 +1,5 @@
 """The processes that train one network together, started by one of Accelerate's launchers; mostly it is one alone."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +33,7 @@ class Processes:
     device: str = "cpu"
 
     @classmethod
-    def here(cls) -> Processes:
+    def here(cls) -> "Processes":
         """Those that this process was started among (`accelerate launch`, `notebook_launcher`), or it alone."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(device="cuda" if torch.cuda.is_available() else "cpu")
@@ -132,7 +130,7 @@ def _accelerator() -> Any:
     return Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=handlers)
 
 
-def _summed(_: None, bucket: Any) -> torch.futures.Future[Tensor]:
+def _summed(_: None, bucket: distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
     reduced = distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
     summed: torch.futures.Future[Tensor] = reduced.then(lambda future: future.value()[0])
     return summed
