@@ -22,11 +22,15 @@ def map_cosine(student: Tensor, teacher: Tensor, teacher_logits: Tensor) -> Tens
     In place of Grad-CAM's relu, evidence against a finding keeps a fifth (`AGAINST`): of rare findings most maps are
     below 0 everywhere, and an empty map could be pulled nowhere. Maps that agree so also agree after the relu.
     """
-    student, teacher = on_one_grid(student, teacher)
-    shown, to_show = (unit(F.leaky_relu(maps, AGAINST)) for maps in (student, teacher))
-    cosine = (shown * to_show).sum(dim=(-2, -1))  # (B, L)
-    weights = seen(teacher_logits) * (to_show != 0).any(dim=-1).any(dim=-1)
-    return (weights * (1 - cosine)).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+    weights = seen(teacher_logits) * (teacher != 0).any(dim=-1).any(dim=-1)
+    distance = 1 - cosine(student, teacher)
+    return (weights * distance).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def cosine(first: Tensor, second: Tensor) -> Tensor:
+    """The cosine (B, L) of two networks' evidence (B, L, h, w), as `map_cosine` sees it; 0 for an empty map."""
+    first, second = (unit(F.leaky_relu(maps, AGAINST)) for maps in on_one_grid(first, second))
+    return (first * second).sum(dim=(-2, -1))
 
 
 def seen(logits: Tensor) -> Tensor:

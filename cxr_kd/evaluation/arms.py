@@ -61,7 +61,7 @@ def evaluate_study(study: Study) -> pd.DataFrame:
     """`uncertainty.evaluate` of every arm on the test side: arm, seeds (how many), then its columns."""
     frames = []
     for arm, members in read_arms(study).items():
-        frame = evaluate(members, **_settings(study))
+        frame = evaluate(members, **evaluation_settings(study))
         frame.insert(0, "arm", arm)
         frame.insert(1, "seeds", len(members))
         frames.append(frame)
@@ -75,7 +75,7 @@ def compare_study(study: Study) -> pd.DataFrame:
     """
     members = read_arms(study)
     frames = [
-        compare(members[control], members[arm], **_settings(study)).assign(first=control, second=arm)
+        compare(members[control], members[arm], **evaluation_settings(study)).assign(first=control, second=arm)
         for arm, control in controls(study).items()
     ]
     columns = ["first", "second", "finding", "positives", "left_out"]
@@ -94,7 +94,8 @@ def read_results(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frames[0], frames[1]
 
 
-def _settings(study: Study) -> dict[str, Any]:
+def evaluation_settings(study: Study) -> dict[str, Any]:
+    """What `uncertainty`'s functions take from a study."""
     evaluation = study.evaluation
     return {
         "resamples": evaluation.resamples,

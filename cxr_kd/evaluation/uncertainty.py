@@ -95,17 +95,55 @@ def compare(
     labels; PredictionsError otherwise. Columns: first, second (run names), finding, positives, left_out, and for each
     metric M: M_difference, M_low, M_high.
     """
-    check_same_images([*_listed(first), *_listed(second)])
-    counts, first_estimate, first_resampled = _side(_listed(first), resamples, seed, minimum_positives)
-    _, second_estimate, second_resampled = _side(_listed(second), resamples, seed, minimum_positives)
-    difference, resampled = second_estimate - first_estimate, second_resampled - first_resampled
-    frame = counts[["finding", "positives", "left_out"]].copy()
+    pair = paired(first, second, resamples=resamples, seed=seed, minimum_positives=minimum_positives)
+    frame = pair.counts[["finding", "positives", "left_out"]].copy()
     frame.insert(0, "first", _joined(first))
     frame.insert(1, "second", _joined(second))
     for m, metric in enumerate(METRICS):
-        low, high = interval(resampled[m])
-        frame[f"{metric}_difference"], frame[f"{metric}_low"], frame[f"{metric}_high"] = difference[m], low, high
+        low, high = interval(pair.resampled[m])
+        frame[f"{metric}_difference"], frame[f"{metric}_low"], frame[f"{metric}_high"] = pair.estimate[m], low, high
     return frame
+
+
+def paired(
+    first: Predictions | Sequence[Predictions],
+    second: Predictions | Sequence[Predictions],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    minimum_positives: int = 10,
+) -> Bootstrap:
+    """What `compare` is made of: `second` minus `first` (2, L + 1), and resampled (2, L + 1, R), the mean last."""
+    check_same_images([*_listed(first), *_listed(second)])
+    counts, first_estimate, first_resampled = _side(_listed(first), resamples, seed, minimum_positives)
+    _, second_estimate, second_resampled = _side(_listed(second), resamples, seed, minimum_positives)
+    return Bootstrap(counts, second_estimate - first_estimate, second_resampled - first_resampled)
+
+
+def p_value(resampled: np.ndarray) -> np.ndarray:
+    """Two-sided p for a difference of 0, from its resamples (..., R); NaN where none is defined.
+
+    The smallest level at which the percentile interval leaves 0 out (Efron and Tibshirani, An Introduction to the
+    Bootstrap, 1993, section 15.4), with one resample added on the side of 0 (Davison and Hinkley, equation 4.11): it is
+    never below 2 / (R + 1).
+    """
+    defined = np.isfinite(resampled)
+    below, above = ((resampled <= 0) & defined).sum(axis=-1), ((resampled >= 0) & defined).sum(axis=-1)
+    p = np.minimum(1.0, 2 * (1 + np.minimum(below, above)) / (1 + defined.sum(axis=-1)))
+    return np.where(defined.any(axis=-1), p, np.nan)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values (K,) corrected for being K: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
+
+    Those that are NaN stay it and do not count.
+    """
+    corrected = np.full(p.shape, np.nan)
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order]))
+    return corrected
 
 
 def interval(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from cxr_kd.evaluation.ablation import FILES, read_ablation
 from cxr_kd.evaluation.arms import arms, read_results
 from cxr_kd.files import read_json
 from cxr_kd.study import Study
@@ -30,7 +31,8 @@ class ReportError(Exception):
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """The files of a study: data.json, its pictures (file, caption), cards by run, histories by arm, the results,
-    the explanation figures (file, caption) and device.csv with the column `arm`, one row an arm."""
+    the explanation figures (file, caption), device.csv with the column `arm`, one row an arm, and an ablation's two
+    frames (`evaluation.ablation.read_ablation`), where the study has one."""
 
     data: Mapping[str, Any]
     pictures: Sequence[tuple[Path, str]]
@@ -40,6 +42,7 @@ class Inputs:
     comparisons: pd.DataFrame
     explanations: Sequence[tuple[Path, str]]
     cost: pd.DataFrame
+    ablation: tuple[pd.DataFrame, pd.DataFrame] | None
 
 
 def read_inputs(study: Study) -> Inputs:
@@ -53,7 +56,7 @@ def read_inputs(study: Study) -> Inputs:
             raise ReportError(f"{path}: trained on another split than the one in data.json; train this run again")
         if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
             raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
-    for name in ("evaluations.csv", "comparisons.csv"):
+    for name in ("evaluations.csv", "comparisons.csv", *(FILES if study.ablation else ())):
         _needed(study.runs / name, "04_ablation")
     evaluations, comparisons = read_results(study)
     if set(evaluations["arm"]) != set(arms(study)):
@@ -72,6 +75,7 @@ def read_inputs(study: Study) -> Inputs:
         comparisons=comparisons,
         explanations=_explanations(study.runs / "explanations"),
         cost=_cost(study),
+        ablation=read_ablation(study) if study.ablation else None,
     )
 
 

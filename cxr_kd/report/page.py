@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from cxr_kd.evaluation.arms import arms
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import written_whole
-from cxr_kd.report import data_figures, data_tables, figures, tables
+from cxr_kd.report import ablation, data_figures, data_tables, figures, tables
+from cxr_kd.report.ablation_figure import ablation_figure
 from cxr_kd.report.answer import FEW_PATIENTS, answer, badge, cost_sentences
 from cxr_kd.report.inputs import Inputs, read_inputs
 from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
@@ -45,6 +46,7 @@ def write_report(study: Study) -> Path:
         "notebooks": _notebooks(study),
         **_results(study, inputs, styles),
         **_data_section(inputs),
+        "ablation": _ablation(study, inputs),
         **_again(study, inputs),
     }
     environment = Environment(
@@ -96,6 +98,23 @@ def _results(study: Study, inputs: Inputs, styles: Mapping[str, ArmStyle]) -> di
         "paper_cost_table": paper_cost_table(cost, styles),
         "explanations": [(_picture(file), caption) for file, caption in inputs.explanations],
     }  # fmt: skip
+
+
+def _ablation(study: Study, inputs: Inputs) -> dict[str, Any] | None:
+    if not inputs.ablation:
+        return None
+    comparisons, arms = inputs.ablation
+    variants = ablation.variants_of(study)
+    return {
+        "reference": next(iter(variants.values())).changes.removeprefix("the reference: "),
+        "network": next(iter(variants.values())).style.label.split(" from ")[0],
+        "answers": ablation.answers(comparisons, study, inputs.data["split"]["sides"]["test"]["patients"]),
+        "figure": _drawn(ablation_figure(comparisons, variants, study.seeds)),
+        "differences": ablation.difference_table(comparisons, study),
+        "findings": ablation.finding_table(comparisons, study),
+        "cost": ablation.cost_table(comparisons, arms, study),
+        "agreement": ablation.agreement_table(arms, study),
+    }
 
 
 def _data_section(inputs: Inputs) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def run_table(cards: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for card in cards:
         finished, memory = str(card["finished"])[:16].replace("T", " "), f"{card['peak_memory_mb']:,.0f}"
-        rows.append([card["run"], str(card["seed"]), str(card["epochs"]), _duration(card["seconds"]), memory,
+        rows.append([card["run"], str(card["seed"]), str(card["epochs"]), duration(card["seconds"]), memory,
                      card["device"], finished])  # fmt: skip
     columns = ("Run", "Seed", "Epochs", "Training time", "Peak memory (MB)", "Device", "Finished (UTC)")
     return Table("The runs", columns, rows, text_columns=frozenset({0, 5, 6}))
@@ -183,7 +183,7 @@ def _difference(row: Mapping[str, Any], metric: str) -> Cell:
     return estimate(row[f"{metric}_difference"], row[f"{metric}_low"], row[f"{metric}_high"], signed=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """70 -> 1 min 10 s; 7300 -> 2 h 1 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,0 +1,43 @@
+"""The ablation as a figure: each arm's difference from the reference, by question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.report.ablation import Variant
+from cxr_kd.report.style import INK, MUTED, RULE, StudyFigure, styled
+
+
+@styled
+def ablation_figure(comparisons: pd.DataFrame, variants: Mapping[str, Variant], seeds: tuple[int, ...]) -> Figure:
+    """Mean AUROC of each arm minus the reference's, with its 95 % interval; filled where it is shown, a tick a seed."""
+    means = comparisons[comparisons["finding"] == MEAN]
+    lines: list[tuple[str, dict | None]] = []
+    for question, rows in means.groupby("question", sort=False):
+        lines += [(str(question), None), *((variants[row["arm"]].changes, row) for row in rows.to_dict("records"))]
+    figure = StudyFigure(figsize=(8.6, 0.9 + 0.26 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    for position, (_, row) in enumerate(lines):
+        if row is None:
+            axes.axhline(position - 0.5, color=RULE, linewidth=0.8)
+            continue
+        style = variants[row["arm"]].style
+        axes.plot([row[f"auroc_seed{seed}"] for seed in seeds], [position + 0.26] * len(seeds), "|", color=MUTED,
+                  markersize=6, markeredgewidth=1.1)  # fmt: skip
+        axes.hlines(position, row["auroc_low"], row["auroc_high"], color=style.colour, linewidth=1.8)
+        axes.plot(row["auroc_difference"], position, style.marker, color=style.colour, markersize=6,
+                  markerfacecolor=style.colour if row["shown"] else "white")  # fmt: skip
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.set_yticks(range(len(lines)), [text for text, _ in lines])
+    for label, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set_fontweight("bold" if row is None else "normal")
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_xlabel("mean AUROC, arm minus reference (95 % interval over patients; a tick a seed)")
+    return figure
