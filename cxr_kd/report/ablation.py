@@ -30,7 +30,7 @@ class Variant:
 
 
 def variants_of(study: Study) -> dict[str, Variant]:
-    """Every arm of the ablation -> what it changes, computed from both runs' settings; the reference says what it is."""
+    """Every arm of the ablation -> what it changes, from both runs' settings; the reference says what it is."""
     if not study.ablation:
         return {}
     arms = {arm: runs[0] for arm, runs in all_arms(study).items()}
@@ -78,12 +78,13 @@ def answers(comparisons: pd.DataFrame, study: Study, patients: int) -> list[tupl
     sentences = []
     for question, rows in means.groupby("question", sort=False):
         clauses = [_clause(row, named[row["arm"]].changes, study, patients) for row in rows.to_dict("records")]
-        sentences.append((str(question), f"{'; '.join(clauses)}."))
+        sentences.append((str(question), f"{'. '.join(clauses)}."))
     return sentences
 
 
 def _clause(row: Mapping[Any, Any], what: str, study: Study, patients: int) -> str:
-    what = what[:1].upper() + what[1:]
+    is_name = "_" in what.split()[0] or what[:1].isdigit()
+    what = what if is_name else what[:1].upper() + what[1:]
     if row["left_out"]:
         return f"{what}: no finding has enough positives to say anything"
     change = estimate_text(row["auroc_difference"], row["auroc_low"], row["auroc_high"], signed=True)
@@ -115,16 +116,15 @@ def difference_table(comparisons: pd.DataFrame, study: Study) -> Table:
             row["question"] if row["question"] != before else "",
             Cell(variant.changes, style=variant.style),
             _difference(row, "auroc"), p_text(row["auroc_p"]), p_text(row["auroc_p_holm"]), seeds,
-            _difference(row, "average_precision"),
         ])  # fmt: skip
         before = row["question"]
     smallest = 2 / (study.evaluation.resamples + 1)
     columns = ("Question", CHANGED, "Mean AUROC, arm minus reference", "p", "p, corrected",
-               f"of seeds {', '.join(map(str, study.seeds))}", "Mean average precision")  # fmt: skip
+               f"of seeds {', '.join(map(str, study.seeds))}")  # fmt: skip
     note = (
         f"p: two-sided, from the bootstrap over patients of the mean over seeds; corrected (Holm) for the {len(rows)} "
-        f"arms. The smallest that {study.evaluation.resamples:,} resamples can give is {smallest:.2g} before correction, "
-        f"and {smallest * len(rows):.2g} after. Shown: corrected p below {LEVEL:g}, and all seeds on one side."
+        f"arms. The smallest that {study.evaluation.resamples:,} resamples can give is {smallest:.2g} before correction "
+        f"and {smallest * len(rows):.2g} after it. Shown: corrected p below {LEVEL:g}, and all seeds on one side."
     )
     return Table("Each arm against the reference", columns, rows, note, frozenset({0, 1}), frozenset({0, 1}))
 
@@ -176,11 +176,11 @@ def agreement_table(arms: pd.DataFrame, study: Study) -> Table | None:
         is_reference = study.ablation and arm == study.ablation.reference
         rows.append([Cell(named[arm].changes, style=named[arm].style), own,
                      DASH if is_reference else estimate(*difference, signed=True)])  # fmt: skip
-    columns = (CHANGED, "Mean cosine of maps", "arm minus reference")
+    columns = (CHANGED, "Mean cosine of maps", "Arm minus reference")
     note = (
         "The cosine of the student's and the teacher's signed maps, from \N{MINUS SIGN}1 to 1, higher is more alike; "
-        "mean over test images and the findings that are there, and over seeds, with 95 % intervals over patients. It is "
-        "what distilling maps asks for. Agreement with a teacher is not correctness."
+        "mean over test images and the findings that are there, and over seeds, with 95 % intervals over patients. "
+        "It is what distilling maps asks for. Agreement with a teacher is not correctness."
     )
     return Table("Do the student's maps agree with the teacher's?", columns, rows, note, frozenset({0}), frozenset({0}))
 
