@@ -182,3 +182,35 @@ def test_an_edited_table_a_folder_down_or_a_list_is_seen(tmp_path, monkeypatch):
         (data / name).write_text("ab")
         seen.add(steps(study)[0].identity)
     assert len(seen) == 3
+
+
+ABLATION = """
+seeds: [0, 1, 2]
+ablation: {reference: eeea_net_c2_from_densenet121, questions: {"Is a teacher worth anything?": [eeea_net_c2_alone]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("seeds: [0, 1, 2]", "seeds: [0, 1]", r"needs at least three seeds, not 2"),
+        (
+            "[eeea_net_c2_alone]",
+            "[eeea_net_c2_from_x]",
+            r"trains no eeea_net_c2_from_x; its students are eeea",
+        ),
+        ("[eeea_net_c2_alone]", "[eeea_net_c2_from_densenet121]", r"is the reference, so no question names it"),
+        ("[eeea_net_c2_alone]", "[]", r"mine.yaml:\d+: ablation.questions.*at least 1 item"),
+        ("[eeea_net_c2_alone]", "[densenet121]", r"trains no densenet121"),
+    ],
+)
+def test_an_ablation_that_asks_nothing_answerable_is_refused(tmp_path, before, after, told):
+    studies.load(written(tmp_path, SMOKE + ABLATION))
+    with pytest.raises(StudyError, match=told):
+        studies.load(written(tmp_path, SMOKE + ABLATION.replace(before, after)))
+
+
+def test_questions_change_what_is_compared_and_no_training(tmp_path):
+    plain = {step.name: step.identity for step in steps(studies.load(written(tmp_path, SMOKE + "seeds: [0, 1, 2]\n")))}
+    asking = {step.name: step.identity for step in steps(studies.load(written(tmp_path, SMOKE + ABLATION)))}
+    assert {name for name in plain if plain[name] != asking[name]} == {"04_ablation", "07_report"}

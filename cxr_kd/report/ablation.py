@@ -123,7 +123,7 @@ def difference_table(comparisons: pd.DataFrame, study: Study) -> Table:
                f"of seeds {', '.join(map(str, study.seeds))}")  # fmt: skip
     note = (
         f"p: two-sided, from the bootstrap over patients of the mean over seeds; corrected (Holm) for the {len(rows)} "
-        f"arms. The smallest that {study.evaluation.resamples:,} resamples can give is {smallest:.2g} before correction "
+        f"arms. The smallest that {study.evaluation.resamples:,} resamples give is {smallest:.2g} before correction "
         f"and {smallest * len(rows):.2g} after it. Shown: corrected p below {LEVEL:g}, and all seeds on one side."
     )
     return Table("Each arm against the reference", columns, rows, note, frozenset({0, 1}), frozenset({0, 1}))

@@ -7,10 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_kd.evaluation.predictions import Predictions, PredictionsError, PredictionsMetadata
-from cxr_kd.evaluation.uncertainty import MEAN, bootstrap, check_same_images, compare, evaluate, interval
+from cxr_kd.evaluation.uncertainty import (
+    MEAN,
+    bootstrap,
+    check_same_images,
+    compare,
+    evaluate,
+    holm,
+    interval,
+    p_value,
+)
 
 FINDINGS = ("Effusion", "Mass", "Hernia")
 REAL = Path(os.environ.get("CXR_KD_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -194,3 +205,42 @@ def test_the_whole_official_test_split_of_chestxray14() -> None:
     assert mean["auroc"] == pytest.approx(0.70245, abs=5e-6)
     assert 0.685 < mean["auroc_low"] < mean["auroc"] < mean["auroc_high"] < 0.72
     assert seconds < 20  # 0.8 s on an idle core; a loop over scikit-learn takes two minutes
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=15))
+def test_holm_is_the_step_down_rule(values):
+    p = np.array(values)
+    corrected = holm(p)
+    order = np.argsort(p, kind="stable")
+    for position, index in enumerate(order):  # Holm 1979: rejected at a level iff it and all smaller ones are below
+        steps = [(len(p) - earlier) * p[order[earlier]] for earlier in range(position + 1)]
+        assert corrected[index] == pytest.approx(min(1.0, max(steps)))
+    assert (corrected >= p).all()
+    np.testing.assert_allclose(holm(np.append(p, np.nan))[:-1], corrected)
+    np.testing.assert_allclose(holm(p[::-1])[::-1], corrected)
+
+
+def test_holm_of_a_worked_example():
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+
+
+def test_p_is_small_where_the_interval_leaves_zero_out_and_never_nothing():
+    resampled = np.random.default_rng(0).normal(0.0, 1.0, 999) + np.array([[0.0], [2.5], [10.0]])
+    p = p_value(resampled)
+    assert p[2] == pytest.approx(2 / 1000)
+    low, high = interval(resampled)
+    np.testing.assert_array_equal(p < 0.05, (low > 0) | (high < 0))
+    assert p[0] > 0.5
+    assert p_value(-resampled) == pytest.approx(p)
+    assert np.isnan(p_value(np.full(5, np.nan)))
+    assert p_value(np.zeros(99)) == 1
+
+
+def test_p_is_uniform_where_nothing_differs():
+    """Of pairs of runs that are equally good, about one in twenty has a p below 0.05."""
+    random, rejected = np.random.default_rng(1), 0
+    for _ in range(300):
+        sample = random.normal(size=60)
+        resampled = random.choice(sample, (400, 60)).mean(axis=1)
+        rejected += p_value(resampled) < 0.05
+    assert 4 <= rejected <= 30  # 15 are expected; the percentile interval of 60 is a little narrow

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_kd.evaluation.arms import compare_study, evaluate_study
+from cxr_kd.evaluation.ablation import compare_ablation, describe_arms, read_students
+from cxr_kd.evaluation.arms import arms, compare_study, evaluate_study
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
+from cxr_kd.explanation.agreement import COLUMNS
 from cxr_kd.explanation.examples import Example
 from cxr_kd.files import write_json
 from cxr_kd.report import data_figures, map_figures
@@ -30,22 +32,60 @@ student_training: {{epochs: 3}}
 seeds: {seeds}
 evaluation: {{resamples: 100, minimum_positives: 10}}
 """
-STRENGTH = {"densenet161-seed": 1.7, "visformer_s-seed": 1.5, "eeea_net_c2_alone": 1.0, "eeea_net_c2_from": 1.25}
+ABLATION = YAML.replace(
+    "  - {{network: eeea_net_c2, teacher: visformer_s}}\n",
+    """\
+  - {{network: eeea_net_c2, teacher: visformer_s}}
+  - {{network: eeea_net_c2, teacher: densenet161, label: better, objective: {{focal_bce: 1.0, binary_kl: 0.5}}}}
+  - {{network: eeea_net_c2, teacher: densenet161, label: unsteady, views: 2}}
+  - {{network: eeea_net_c2, teacher: densenet161, label: same, objective: {{focal_bce: 1.0, logit_mse: 2.0}}}}
+ablation:
+  reference: eeea_net_c2_from_densenet161
+  questions:
+    Is a teacher worth anything?: [eeea_net_c2_alone]
+    Which loss?: [eeea_net_c2_from_densenet161-better]
+    How many views?: [eeea_net_c2_from_densenet161-unsteady]
+    How much weight?: [eeea_net_c2_from_densenet161-same]
+""",
+).replace("resamples: 100", "resamples: 500")
+STRENGTH = {
+    "eeea_net_c2_from_densenet161-better": 2.2,
+    "eeea_net_c2_from_densenet161-unsteady-seed2": 1.1,
+    "eeea_net_c2_from_densenet161-unsteady": 2.2,
+    "eeea_net_c2_from_densenet161-same": 1.25,
+    "densenet161-seed": 1.7,
+    "visformer_s-seed": 1.5,
+    "eeea_net_c2_alone": 1.0,
+    "eeea_net_c2_from": 1.25,
+}
 
 
-def write_study(home: Path, kind: str, dataset: str, seeds: tuple[int, ...]) -> None:
+def write_study(home: Path, kind: str, dataset: str, seeds: tuple[int, ...], text: str = YAML) -> None:
     file = home / "studies" / "artificial.yaml"
     file.parent.mkdir()
     more = ", phantom: {images: 1100}" if dataset == "phantom" else ""
-    file.write_text(YAML.format(dataset=dataset, more=more, seeds=list(seeds)))
+    file.write_text(text.format(dataset=dataset, more=more, seeds=list(seeds)))
     study = load(file)
     write_json(study.runs / "data.json", data_json(kind, dataset))
     for run in study.all_runs:
         write_run(study, run, kind, dataset)
     evaluate_study(study).to_csv(study.runs / "evaluations.csv", index=False)
     compare_study(study).to_csv(study.runs / "comparisons.csv", index=False)
+    if study.ablation:
+        write_ablation(study)
     write_device(study)
     write_pictures(study)
+
+
+def write_ablation(study: Study) -> None:
+    for run in study.all_runs:
+        if run.role == "teacher":
+            write_json(study.folder(run) / "answers" / "record.json", {"seconds": 12.0 + run.seed, "views": 2})
+            np.save(study.folder(run) / "answers" / "logits.npy", np.zeros(2**18, np.float16))
+    arms = list(read_students(study))
+    frame = pd.DataFrame({"arm": arms, **{column: 0.1 for column in COLUMNS}})
+    compare_ablation(study).to_csv(study.runs / "ablation.csv", index=False)
+    describe_arms(study, frame).to_csv(study.runs / "ablation-arms.csv", index=False)
 
 
 def labels(images: int = 300) -> np.ndarray:
@@ -107,7 +147,7 @@ def data_json(kind: str, dataset: str) -> dict:
 def write_device(study: Study) -> None:
     costs = {"densenet161": (26_502_902, 7.8e9, 106.3, 210.0), "visformer_s": (39_466_222, 4.9e9, 158.0, 150.0)}
     rows = []
-    for run in study.all_runs:
+    for run in (run for runs in arms(study).values() for run in runs):
         parameters, macs, size, latency = costs.get(run.network, (4_732_838, 0.29e9, 19.1, 31.0))
         rows.append({"run": run.name, "network": run.network, "parameters": parameters, "macs": macs, "file_mb": size,
                      "latency_ms_median": latency, "latency_ms_p25": latency * 0.95, "latency_ms_p75": latency * 1.1,

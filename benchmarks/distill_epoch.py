@@ -1,0 +1,144 @@
+"""An epoch of distillation from DenseNet-161 at 224 px, against the usual loop.
+
+Ours: batches from the cache, kept logits and maps, `training.learner`'s step. The usual loop: a DataLoader with two
+worker processes that decode 1024 x 1024 PNG files, resize and augment them; the teacher asked about every batch in
+float32; the student's plain step with torch's default AdamW. Both train EEEA-Net-C2, in turn. `ratio` is the usual
+loop's time an image over ours, its workers' start taken off. What ours has cost before stands in `detail`: decoding
+each image once and asking the teacher about each view, and after how many epochs of a student (and how many students of
+20 epochs) that is paid for. The limit is the usual loop over the same student's training alone: distillation can't cost
+less than that.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from distillation import (
+    ALONE,
+    BATCH_SIZE,
+    DISTILLED,
+    FINDINGS,
+    HERE,
+    SIZE,
+    TEACHER,
+    batches,
+    files,
+    learner,
+    machine,
+    network,
+    seconds,
+    step,
+)
+from PIL import Image
+from torch.nn.functional import mse_loss
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from cxr_kd.data.table import CxrTable
+from cxr_kd.distill.losses import focal_bce
+from cxr_kd.distill.teacher import ask, cost
+
+BAR, VIEWS, EPOCHS = 4.0, 4, 20
+WORKERS = 2
+
+
+class Files(Dataset):
+    """The usual data set: decode, resize, augment, whenever an image is asked for."""
+
+    change = v2.Compose(
+        [v2.RandomAffine(7, translate=(0.05, 0.05), scale=(0.9, 1.1)), v2.ColorJitter(brightness=0.1, contrast=0.15)]
+    )
+
+    def __init__(self, table: CxrTable) -> None:
+        self.paths = [table.root / path for path in table.frame["path"]]
+        self.labels = torch.from_numpy(table.labels())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        with Image.open(self.paths[position]) as file:
+            pixels = np.asarray(file.convert("L").resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+        image = torch.from_numpy(pixels.copy()).unsqueeze(0).float() / 255
+        return self.change(image).clamp(0, 1), self.labels[position]
+
+
+def usual_epoch(table: CxrTable, student, teacher, optimizer) -> float:
+    """Seconds an image of one epoch; the clock starts when the first batch is there."""
+    loader = iter(DataLoader(Files(table), BATCH_SIZE, shuffle=True, num_workers=WORKERS))
+    done, batch, start = 0, next(loader, None), time.perf_counter()
+    while batch is not None:
+        images, labels = (part.to(HERE.device) for part in batch)
+        with torch.no_grad():
+            said = teacher(images)
+        optimizer.zero_grad()
+        logits = student(images)
+        loss = focal_bce(logits, labels, torch.ones_like(labels, dtype=torch.bool)) + 0.5 * mse_loss(logits, said)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        done, batch = done + len(images), next(loader, None)
+    return (time.perf_counter() - start) / done
+
+
+def our_epoch(loader, learning, answers) -> float:
+    images = len(loader.image_ids)
+    return seconds(lambda: [step(learning, batch, answers) for batch in loader.epoch(0)]) / images
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer images and rounds, under a minute")
+    images, rounds = (96, 2) if parser.parse_args().quick else (256, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        table = files(Path(folder, "source"), images)
+        decoding = time.perf_counter()
+        loader = batches(table, Path(folder, "cache"))
+        decoding = (time.perf_counter() - decoding) / images
+        teacher, distilled, alone = network(TEACHER).eval(), learner(DISTILLED), learner(ALONE)
+        student = network().train()
+        optimizer = torch.optim.AdamW(student.parameters())
+        answers = ask(teacher, loader, Path(folder), "key", needs=distilled.objective.needs, device=HERE.device)
+        kept = cost(Path(folder))
+        our_epoch(loader, distilled, answers)  # the first steps allocate
+        usual, ours, least = [], [], []
+        for _ in range(rounds):
+            usual.append(usual_epoch(table, student, teacher, optimizer))
+            ours.append(our_epoch(loader, distilled, answers))
+            least.append(our_epoch(loader, alone, None))
+    theirs, own, asking = median(usual), median(ours), kept["seconds"] / images
+    before = {views: decoding + views * asking for views in (1, VIEWS)}
+    detail = {
+        "ms_an_image_usual": round(1e3 * theirs, 1),
+        "ms_an_image_ours": round(1e3 * own, 1),
+        "ms_an_image_student_alone": round(1e3 * median(least), 1),
+        "ms_an_image_decoded_once": round(1e3 * decoding, 1),
+        "ms_an_image_and_view_asking": round(1e3 * asking, 1),
+        "kept_bytes_an_image_and_view": round(kept["mb"] * 2**20 / images),
+        **{
+            f"paid_for_after_epochs_with_{views}_view{'s' * (views > 1)}": math.ceil(spent / (theirs - own))
+            for views, spent in before.items()
+        },
+        f"paid_for_after_students_of_{EPOCHS}_epochs": round(before[VIEWS] / (theirs - own) / EPOCHS, 2),
+        f"ratio_of_a_student_of_{EPOCHS}_epochs_with_all_costs": round(
+            EPOCHS * theirs / (before[VIEWS] + EPOCHS * own), 2
+        ),
+        "teacher": TEACHER,
+        "findings": len(FINDINGS),
+        "images": images,
+        "rounds": rounds,
+        "workers": WORKERS,
+        **machine(),
+    }
+    answer = {"name": "distill_epoch", "ratio": round(theirs / own, 2), "better": "higher", "bar": BAR}
+    print(json.dumps({**answer, "limit": round(theirs / median(least), 2), "detail": detail}))
+
+
+if __name__ == "__main__":
+    main()

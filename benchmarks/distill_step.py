@@ -1,0 +1,58 @@
+"""A step of distillation from kept logits and maps, against the same student's step alone, at 224 px.
+
+Both sides are `training.learner`'s step on the same batches, in turn; the one distils by focal cross-entropy, squared
+error of logits and cosine of maps, and reads what DenseNet-161 said from its files; the other learns from the labels.
+`ratio` is the median time of the first over that of the second. It can't be below 1: it does all that the other does.
+"""
+
+import argparse
+import json
+import tempfile
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+from distillation import ALONE, BATCH_SIZE, DISTILLED, TEACHER, batches, files, learner, machine, network, seconds, step
+
+from cxr_kd.distill.teacher import ask, cost
+
+BAR, IMAGES = 1.05, 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, under a minute")
+    rounds = 15 if parser.parse_args().quick else 100
+    with tempfile.TemporaryDirectory() as folder:
+        loader = batches(files(Path(folder, "source"), IMAGES), Path(folder, "cache"))
+        alone, distilled = learner(ALONE), learner(DISTILLED)
+        answers = ask(network(TEACHER), loader, Path(folder), "key", needs=distilled.objective.needs, device="cpu")
+        kept_mb = cost(Path(folder))["mb"]
+        some = list(islice(loader.epoch(0), 4))
+        times: dict[str, list[float]] = {"alone": [], "distilled": []}
+        for number in range(-2, rounds):  # the first two allocate
+            batch = some[number % len(some)]
+            spent = {
+                "alone": seconds(lambda batch=batch: step(alone, batch)),
+                "distilled": seconds(lambda batch=batch: step(distilled, batch, answers)),
+            }
+            for side in times if number >= 0 else ():
+                times[side].append(spent[side])
+    one, other = median(times["distilled"]), median(times["alone"])
+    detail = {
+        "step_ms_distilled": round(1e3 * one, 1),
+        "step_ms_alone": round(1e3 * other, 1),
+        "images_per_second_distilled": round(BATCH_SIZE / one, 1),
+        "images_per_second_alone": round(BATCH_SIZE / other, 1),
+        "kept_bytes_an_image_and_view": round(kept_mb * 2**20 / IMAGES),
+        "objective": DISTILLED,
+        "teacher": TEACHER,
+        "rounds": rounds,
+        **machine(),
+    }
+    answer = {"name": "distill_step", "ratio": round(one / other, 3), "better": "lower", "bar": BAR, "limit": 1.0}
+    print(json.dumps({**answer, "detail": detail}))
+
+
+if __name__ == "__main__":
+    main()

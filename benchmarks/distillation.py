@@ -1,0 +1,79 @@
+"""What the three benchmarks of training share: a tiny data set at 224 px, networks, and a clock."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from cache_build import write_files
+
+from cxr_kd.data.cache import build_cache
+from cxr_kd.data.loader import Batches
+from cxr_kd.data.table import CxrTable
+from cxr_kd.distill.objective import Objective
+from cxr_kd.models.classifier import CxrClassifier
+from cxr_kd.models.registry import build
+from cxr_kd.settings import Augmentation, LossName, Training
+from cxr_kd.training.learner import Learner
+from cxr_kd.training.processes import Processes
+
+SIZE, BATCH_SIZE, TEACHER = 224, 16, "densenet161"
+FINDINGS = tuple(f"finding {number}" for number in range(14))
+DISTILLED: dict[LossName, float] = {"focal_bce": 1.0, "logit_mse": 0.5, "map_cosine": 0.1}
+ALONE: dict[LossName, float] = {"focal_bce": 1.0}
+HERE = Processes.here()
+
+
+def files(root: Path, images: int) -> CxrTable:
+    """PNG files of 1024 x 1024 phantoms, as large as those of ChestX-ray14, with labels drawn at random."""
+    root.mkdir()
+    table = write_files(root, images, min(images, 8))
+    random = np.random.default_rng(0)
+    labels = {finding: (random.random(images) < 0.1).astype(float) for finding in FINDINGS}
+    return replace(table, frame=table.frame.drop(columns="Mass").assign(**labels), findings=FINDINGS)
+
+
+def batches(table: CxrTable, folder: Path) -> Batches:
+    """The training batches of a study, from a cache."""
+    cache = build_cache(table, folder, SIZE, progress=False)
+    ids = list(table.frame["image_id"])
+    return Batches(cache, table, ids, batch_size=BATCH_SIZE, augment=Augmentation(), shuffle=True, views=1)
+
+
+def network(name: str = "eeea_net_c2") -> CxrClassifier:
+    torch.manual_seed(0)
+    return build(name, FINDINGS, image_size=SIZE).to(HERE.device)
+
+
+def learner(weights: dict[LossName, float], precision: str = "float32") -> Learner:
+    """A student as `training.fit` trains it."""
+    training = Training.model_validate({"epochs": 1, "batch_size": BATCH_SIZE, "precision": precision})
+    learning = Learner(network(), Objective(weights), training, HERE)
+    learning.model.train()
+    return learning
+
+
+def step(learning: Learner, batch, teacher=None) -> float:
+    """One step as `training.fit` takes it, the waiting for its numbers included."""
+    learning.start_step(1e-3)
+    values = learning.backward(batch, None if teacher is None else teacher.of(batch))
+    total = float(torch.stack(list(values.values())).sum()) + float(learning.clip())
+    learning.step(0)
+    return total
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    if HERE.device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def machine() -> dict[str, object]:
+    from cxr_kd.device.latency import cpu_name
+
+    card = {} if HERE.device == "cpu" else {"gpu": torch.cuda.get_device_name()}
+    return {"batch_size": BATCH_SIZE, "size": SIZE, "threads": torch.get_num_threads(), "cpu": cpu_name(), **card}
