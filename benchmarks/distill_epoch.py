@@ -19,7 +19,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from distillation import (
+from _training import (
     ALONE,
     BATCH_SIZE,
     DISTILLED,
@@ -95,7 +95,7 @@ def our_epoch(loader, learning, answers) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer images and rounds, under a minute")
-    images, rounds = (96, 2) if parser.parse_args().quick else (256, 5)
+    images, rounds = (64, 2) if parser.parse_args().quick else (256, 5)
     with tempfile.TemporaryDirectory() as folder:
         table = files(Path(folder, "source"), images)
         decoding = time.perf_counter()

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from distillation import ALONE, BATCH_SIZE, DISTILLED, TEACHER, batches, files, learner, machine, network, seconds, step
+from _training import ALONE, BATCH_SIZE, DISTILLED, TEACHER, batches, files, learner, machine, network, seconds, step
 
 from cxr_kd.distill.teacher import ask, cost
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from distillation import ALONE, BATCH_SIZE, HERE, SIZE, batches, files, learner, machine, network, seconds, step
+from _training import ALONE, BATCH_SIZE, HERE, SIZE, batches, files, learner, machine, network, seconds, step
 from torch import nn
 
 from cxr_kd.distill.losses import focal_bce

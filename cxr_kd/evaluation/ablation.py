@@ -113,7 +113,7 @@ def read_ablation(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     named = list(dict.fromkeys(zip(comparisons["question"], comparisons["arm"], strict=True)))
     if named != asked(study) or set(arms["arm"]) != {_reference(study), *(arm for _, arm in asked(study))}:
         raise PredictionsError(
-            f"{study.runs / FILES[0]}: answers other questions than the study's; run 04_ablation again"
+            f"{study.runs / FILES[0]}: answers other questions than the study's; run notebook 04_ablation"
         )
     return comparisons.assign(left_out=comparisons["left_out"].fillna("")), arms
 
@@ -144,7 +144,5 @@ def _is_control(run: Run, reference: Run) -> bool:
 
 def _reference(study: Study) -> str:
     if not study.ablation:
-        raise PredictionsError(
-            f"study {study.name!r} has no ablation: name its reference and questions in {study.file}"
-        )
+        raise PredictionsError(f"{study.file}: this study asks no ablation; name its reference and its questions")
     return study.ablation.reference

@@ -94,7 +94,7 @@ def test_the_report_has_the_ablation_and_keeps_variants_out_of_the_rest(study):
     assert page.count("binary_kl 0.5 in place of logit_mse 0.5") >= 3
     results = page[page.index('<section id="results">') : page.index('<section id="ablation">')]
     assert "(better)" not in results
-    assert "EEEA-Net-C2 alone" in results
+    assert "EEEA-Net-C2</span> alone" in results
 
 
 def test_a_study_without_an_ablation_has_no_such_section(report):
