@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from cxr_kd.report.answer import FEW_PATIENTS
 from cxr_kd.report.style import ArmStyle, finding_name, style_of
 from cxr_kd.report.tables import DASH, Cell, Table, duration, estimate, estimate_text, records
 from cxr_kd.runs import Run
+from cxr_kd.settings import LossName
 from cxr_kd.study import Study
 
 CHANGED = "Changed"
@@ -83,8 +84,8 @@ def answers(comparisons: pd.DataFrame, study: Study, patients: int) -> list[tupl
 
 
 def _clause(row: Mapping[Any, Any], what: str, study: Study, patients: int) -> str:
-    is_name = "_" in what.split()[0] or what[:1].isdigit()
-    what = what if is_name else what[:1].upper() + what[1:]
+    if what.split()[0] not in get_args(LossName):
+        what = what[:1].upper() + what[1:]
     if row["left_out"]:
         return f"{what}: no finding has enough positives to say anything"
     change = estimate_text(row["auroc_difference"], row["auroc_low"], row["auroc_high"], signed=True)
