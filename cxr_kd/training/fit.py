@@ -48,10 +48,8 @@ def fit(
     number. Several `processes` share each batch; the first of them validates and writes. Raises TrainingError where
     the loss is not a number; the batch's images then stand in `not-finite.json`.
     """
-    learner, batches = (
-        Learner(model, objective, training, processes),
-        batches.for_process(processes.rank, processes.count),
-    )
+    batches = batches.for_process(processes.rank, processes.count)
+    learner = Learner(model, objective, training, processes)
     progress = checkpoint.restore(resume, learner.modules, learner.optimizer, belongs_to)
     if progress.history:
         processes.say(f"{name}: going on after epoch {len(progress.history)} of {training.epochs}")
@@ -95,8 +93,8 @@ def _epoch(
     training, processes = learner.training, learner.processes
     sums: dict[str, float] = {}
     images, steps = 0, math.ceil(len(batches) / training.accumulate)
-    bar = tqdm(batches.epoch(epoch), total=len(batches), desc=f"{name} {epoch + 1}/{training.epochs}", leave=False,
-               disable=None if processes.is_first else True)  # fmt: skip
+    shown = {"desc": f"{name} {epoch + 1}/{training.epochs}", "leave": False, **processes.one_bar}
+    bar = tqdm(batches.epoch(epoch), total=len(batches), **shown)
     with learner.training_mode():
         for number, batch in enumerate(bar):
             step, first = epoch * steps + number // training.accumulate, number - number % training.accumulate

@@ -46,6 +46,11 @@ class Processes:
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
+    @property
+    def one_bar(self) -> dict[str, Any]:
+        """Settings for tqdm that keep all bars but the first process's away; that one's stay as tqdm has them."""
+        return {} if self.is_first else {"disable": True}
+
     def say(self, text: str) -> None:
         """Print a line, once."""
         if self.is_first:
