@@ -35,6 +35,14 @@ def validation_auroc(model: CxrClassifier, data: Prepared, device: str = "cpu") 
     return float(defined.mean()) if len(defined) else float("nan")
 
 
+def one_pair(data: Prepared) -> float:
+    """The most that two validation images in the other order change `validation_auroc`: large where there are few."""
+    labels = data.table.select(data.split.validation).labels()
+    pairs = (labels == 1).sum(axis=0) * (labels == 0).sum(axis=0)
+    defined = pairs[pairs > 0]
+    return float(1 / defined.min() / len(defined)) if len(defined) else 0.0
+
+
 def predictions_of(
     model: CxrClassifier, study: Study, run: Run, data: Prepared, side: ScoredSide, device: str = "cpu"
 ) -> Predictions:

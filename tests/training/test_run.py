@@ -2,9 +2,11 @@
 
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from cxr_kd import study as studies
 from cxr_kd.data.errors import DataError
@@ -16,7 +18,7 @@ from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.files import read_json
 from cxr_kd.models import weights
 from cxr_kd.training.run import load, read_trained_on, train
-from cxr_kd.training.scoring import predict, validation_auroc
+from cxr_kd.training.scoring import one_pair, predict, validation_auroc
 
 TINY = """
 title: Tiny
@@ -216,3 +218,15 @@ def test_a_setting_of_a_loss_makes_another_run(home, changed):
     identities = [plain.identity(run, "data") for run in plain.all_runs]
     other = study_of(home, TINY + changed + "\n")
     assert not set(identities) & {other.identity(run, "data") for run in other.all_runs}
+
+
+def test_one_pair_is_the_most_that_two_images_in_the_other_order_change(data):
+    labels = data.table.select(data.split.validation).labels()
+    findings = [column for column in labels.T if 0 < (column == 1).sum() < len(column)]
+    scores = np.linspace(0, 1, len(labels))
+    swapped = scores.copy()
+    swapped[[2, 3]] = scores[[3, 2]]  # neighbours
+    changes = [abs(roc_auc_score(column, scores) - roc_auc_score(column, swapped)) for column in findings]
+    assert max(changes) / len(findings) <= one_pair(data) + 1e-12
+    fewest = min((column == 1).sum() * (column == 0).sum() for column in findings)
+    assert one_pair(data) == pytest.approx(1 / fewest / len(findings))
