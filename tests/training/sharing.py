@@ -17,6 +17,7 @@ from cxr_kd.distill.teacher import LiveTeacher, ask
 from cxr_kd.models import registry, weights
 from cxr_kd.settings import Augmentation, Training
 from cxr_kd.training.fit import fit
+from cxr_kd.training.learner import Learner
 from cxr_kd.training.processes import Processes
 
 # case -> losses; in each, batches of 14 of 48 images end with an uneven one.
@@ -56,6 +57,8 @@ def distil(folder: Path, case: str) -> None:
             raise RuntimeError("this process breaks")
         return type(answers).of(answers, batch)
 
+    norms, clip = [], Learner.clip
+    Learner.clip = lambda learner: norms.append(clip(learner)) or norms[-1]  # AdamW does not see a gradient's scale
     watched = type("Watched", (), {"of": staticmethod(of)})()
     history = fit(
         student,
@@ -72,6 +75,7 @@ def distil(folder: Path, case: str) -> None:
     )
     (folder / f"seen-{processes.rank}.json").write_text(json.dumps(seen))
     if processes.is_first:
+        (folder / "norms.json").write_text(json.dumps([float(norm) for norm in norms]))
         (folder / "history.json").write_text(json.dumps(history))
         weights.save(student, folder / "final.safetensors", {})
 

@@ -74,6 +74,8 @@ def test_two_processes_train_as_one_and_see_each_image_once_an_epoch(tmp_path, c
     for row, wanted in zip(rows, expected, strict=True):
         for key in set(wanted) - {"seconds", "images_per_second"}:
             assert row[key] == pytest.approx(wanted[key], rel=1e-7), key  # float64, but for what is kept as float16
+    norms, wanted = (json.loads((folder / "norms.json").read_text()) for folder in (two, one))
+    assert norms == pytest.approx(wanted, rel=1e-6)
     trained, wanted = load_file(two / "final.safetensors"), load_file(one / "final.safetensors")
     assert trained.keys() == wanted.keys()
     for name, tensor in trained.items():
