@@ -13,11 +13,11 @@ from cxr_kd.data.cache import build_cache
 from cxr_kd.data.loader import Batches
 from cxr_kd.data.table import CxrTable
 from cxr_kd.distill.objective import Objective
+from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.models.registry import build
-from cxr_kd.settings import Augmentation, LossName, Training
-from cxr_kd.training.learner import Learner
-from cxr_kd.training.processes import Processes
+from cxr_kd.study.settings import Augmentation, LossName, Training
+from cxr_kd.training.distributed import Processes
+from cxr_kd.training.train_step import TrainStep
 
 SIZE, BATCH_SIZE, TEACHER = 224, 16, "densenet161"
 FINDINGS = tuple(f"finding {number}" for number in range(14))
@@ -47,15 +47,15 @@ def network(name: str = "eeea_net_c2") -> CxrClassifier:
     return build(name, FINDINGS, image_size=SIZE).to(HERE.device)
 
 
-def learner(weights: dict[LossName, float], precision: str = "float32") -> Learner:
+def learner(weights: dict[LossName, float], precision: str = "float32") -> TrainStep:
     """A student as `training.fit` trains it."""
     training = Training.model_validate({"epochs": 1, "batch_size": BATCH_SIZE, "precision": precision})
-    learning = Learner(network(), Objective(weights), training, HERE)
+    learning = TrainStep(network(), Objective(weights), training, HERE)
     learning.model.train()
     return learning
 
 
-def step(learning: Learner, batch, teacher=None) -> float:
+def step(learning: TrainStep, batch, teacher=None) -> float:
     """One step as `training.fit` takes it, the waiting for its numbers included."""
     learning.start_step(1e-3)
     values = learning.backward(batch, None if teacher is None else teacher.of(batch))

@@ -28,9 +28,9 @@ import pandas as pd
 from PIL import Image
 
 from cxr_kd.data.cache import BLOCK, build_cache
-from cxr_kd.data.decode import decode
-from cxr_kd.data.phantom import PhantomSettings, draw
-from cxr_kd.data.processes import over_processes
+from cxr_kd.data.images.decode import decode
+from cxr_kd.data.parallel import over_processes
+from cxr_kd.data.readers.phantom import PhantomSettings, draw
 from cxr_kd.data.table import CxrTable
 from cxr_kd.device.latency import cpu_name
 

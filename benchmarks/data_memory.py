@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cxr_kd.data import processes
+from cxr_kd.data import parallel
 from cxr_kd.data.cache import build_cache, open_cache
 from cxr_kd.data.table import CxrTable
 
@@ -63,7 +63,7 @@ def watch_children(peaks: dict[int, float]) -> None:
 
 
 def measure_build(root: Path, folder: Path, images: int, _: int) -> None:
-    processes.PROCESS_START_SECONDS = 0.0  # few images too are built by processes
+    parallel.PROCESS_START_SECONDS = 0.0  # few images too are built by processes
     children: dict[int, float] = {}
     threading.Thread(target=watch_children, args=(children,), daemon=True).start()
     build_cache(table_of(root, images), folder, SIZE, workers=WORKERS, progress=False)
@@ -72,7 +72,7 @@ def measure_build(root: Path, folder: Path, images: int, _: int) -> None:
 
 def measure_serve(root: Path, folder: Path, images: int, epochs: int) -> None:
     from cxr_kd.data.loader import Batches  # torch: not for the process that builds
-    from cxr_kd.settings import Augmentation
+    from cxr_kd.study.settings import Augmentation
 
     table = table_of(root, images)
     ids = table.frame["image_id"].tolist()

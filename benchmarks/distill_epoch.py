@@ -1,6 +1,6 @@
 """An epoch of distillation from DenseNet-161 at 224 px, against the usual loop.
 
-Ours: batches from the cache, kept logits and maps, `training.learner`'s step. The usual loop: a DataLoader with two
+Ours: batches from the cache, kept logits and maps, `training.train_step`'s step. The usual loop: a DataLoader with two
 worker processes that decode 1024 x 1024 PNG files, resize and augment them; the teacher asked about every batch in
 float32; the student's plain step with torch's default AdamW. Both train EEEA-Net-C2, in turn. `ratio` is the usual
 loop's time an image over ours, its workers' start taken off. What ours has cost before stands in `detail`: decoding

@@ -1,8 +1,9 @@
-"""A step of distillation from kept logits and maps, against the same student's step alone, at 224 px.
+"""A distillation step from stored teacher answers, against the same student's step alone, at 224 px.
 
-Both sides are `training.learner`'s step on the same batches, in turn; the one distils by focal cross-entropy, squared
-error of logits and cosine of maps, and reads what DenseNet-161 said from its files; the other learns from the labels.
-`ratio` is the median time of the first over that of the second. It can't be below 1: it does all that the other does.
+Both sides run `training.train_step.TrainStep` on the same batches, in turn. One side distils with focal
+cross-entropy, squared error of logits and cosine of maps, and reads the answers of DenseNet-161 from files; the other
+learns from the labels only. `ratio` is the median time of the first divided by that of the second. It cannot be below
+1, because the first side does everything that the second does.
 """
 
 import argparse

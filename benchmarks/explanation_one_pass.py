@@ -18,8 +18,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from cxr_kd.device.latency import cpu_name
 from cxr_kd.explanation.cam import maps
+from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.models.registry import build
 
 FINDINGS = tuple(f"finding {i}" for i in range(14))
 SIZE = 224

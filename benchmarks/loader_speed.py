@@ -24,8 +24,8 @@ from cxr_kd.data.loader import Batch, Batches
 from cxr_kd.data.table import CxrTable
 from cxr_kd.device.latency import cpu_name
 from cxr_kd.distill.losses import bce
-from cxr_kd.models.registry import build
-from cxr_kd.settings import Augmentation
+from cxr_kd.models.build import build
+from cxr_kd.study.settings import Augmentation
 
 BAR = 20
 SIZE, BATCH_SIZE, IMAGES, FINDINGS = 224, 32, 640, tuple(f"finding {i}" for i in range(14))

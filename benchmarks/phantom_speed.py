@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from cxr_kd.data.phantom import PhantomSettings, draw
+from cxr_kd.data.readers.phantom import PhantomSettings, draw
 
 BAR_IMAGES_PER_SECOND = 60.0
 

@@ -1,6 +1,6 @@
 """EEEA-Net-C2's training step at 224 px, against the plain one: eager, NCHW, float32, torch's default AdamW.
 
-Both sides in turn on the same batch; ours is `training.learner`'s step (channels-last, fused AdamW). `ratio` is the
+Both sides in turn on the same batch; ours is `training.train_step`'s step (channels-last, fused AdamW). `ratio` is the
 plain step's median time over ours. `detail` says what each of the two brings, what torch.compile would bring beside
 them (not in `--quick`: compiling takes a minute), and where the time of ours goes: the 7 x 7 depthwise layers by
 themselves, forward and backward, with the arithmetic and the memory traffic that they reach beside what a matrix

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cxr_kd.study import Study, StudyError, load
+from cxr_kd.errors import StudyError
+from cxr_kd.study import Study, load_study
 
 LONGEST_CELL = 25  # lines
 
@@ -28,7 +29,7 @@ def begin(study: str | Study, **parameters: Any) -> Study:
             raise StudyError(
                 f"parameter {name!r} must be {'a whole number' if wanted is int else 'text'}, not {value!r}"
             )
-    return load(study.file if isinstance(study, Study) else study)  # the cell may be run again
+    return load_study(study.file if isinstance(study, Study) else study)  # the cell may be run again
 
 
 def check_parameters(cells: list[str]) -> None:

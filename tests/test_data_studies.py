@@ -88,7 +88,7 @@ def test_a_study_runs_from_end_to_end_on_a_miniature(name: str, tmp_path: Path):
     ended = run(study, data)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     card = json.loads((tmp_path / "runs" / name / "data.json").read_text())
-    loaded = studies.load(study)
+    loaded = studies.load_study(study)
     assert card["kind"] == ("own" if name == "own-data" else "mini")
     assert card["split"]["name"] == loaded.data.split
     assert all(side["images"] > 0 for side in card["split"]["sides"].values())

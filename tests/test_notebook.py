@@ -2,8 +2,8 @@
 
 import pytest
 
+from cxr_kd.errors import StudyError
 from cxr_kd.notebook import check_parameters
-from cxr_kd.study import StudyError
 
 PARAMETERS = 'study = "studies/smoke.yaml"\nteacher = "alone"\nseed = 0'
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,21 @@ from packaging.utils import canonicalize_name
 from cxr_kd.notebook import hygiene
 
 ROOT = Path(__file__).parent.parent
-LAYERS = (  # who may import whom: a module of a line from the lines below it
-    {"cli"},
-    {"report"},
-    {"device", "explanation", "evaluation", "training"},
-    {"distill"},
-    {"models", "data"},
-    {"steps", "notebook"},
-    {"study"},
-    {"study_file", "runs", "data_settings"},
-    {"settings", "files"},
+LAYERS = (  # One layer per package or module: each may import only from the layers below it.
+    "cli",
+    "notebook",
+    "report",
+    "explanation",
+    "device",
+    "training",
+    "evaluation",
+    "distill",
+    "data",
+    "phantoms",
+    "models",
+    "study",
+    "files",
+    "errors",
 )
 ORDERED = (
     "jupyterlab",
@@ -90,23 +96,50 @@ def test_what_is_installed_here_is_what_is_locked():
         assert [next(iter(pin.specifier)).version for pin in pins] == [version(name)]
 
 
-def part(module: str) -> str | None:
-    names = module.split(".")
-    return names[1] if names[0] == "cxr_kd" and len(names) > 1 else None
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "cxr_kd").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_down_only(path):
-    relative = path.relative_to(ROOT / "cxr_kd")
-    own = relative.parts[0].removesuffix(".py")
-    if own == "__init__":
-        return
-    level = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
+def imported_modules(path: Path) -> set[str]:
+    """Every module of cxr_kd that a file imports, at its top or inside a function, without `cxr_kd.`."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for imported in filter(None, map(part, modules)):
-            assert imported == own or level[imported] >= level[own], f"{relative} imports {imported}, which is above it"
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if module_file(name).exists() else node.module for name in names}
+    return {name.removeprefix("cxr_kd.") for name in found if name.startswith("cxr_kd.")}
+
+
+def module_file(name: str) -> Path:
+    folder = ROOT.joinpath(*name.split("."))
+    return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT / "cxr_kd").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = [path for path in sorted((ROOT / "cxr_kd").rglob("*.py")) if module_name(path)]
+
+
+def test_every_package_has_a_layer():
+    assert {module_name(path).split(".")[0] for path in SOURCES} == set(LAYERS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_imports_point_down_only(path):
+    own = LAYERS.index(module_name(path).split(".")[0])
+    for imported in imported_modules(path):
+        layer = imported.split(".")[0]
+        assert LAYERS.index(layer) >= own, f"{module_name(path)} imports {imported}, which is in a layer above it"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    # `import package.module` runs package/__init__.py first; a package that only gathers its modules is no part of it.
+    graph = {module_name(path): imported_modules(path) for path in SOURCES}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
 
 
 def test_importing_the_package_loads_nothing_heavy():

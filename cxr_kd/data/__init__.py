@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cxr_kd.data.table import CxrTable
-    from cxr_kd.data_settings import DataSettings
+    from cxr_kd.study.data_settings import DataSettings
 
 # Adding a data set is adding its module, with `read(root, findings, options, *, images) -> CxrTable`, a line here,
 # and in cxr_kd/data_settings.py its name in `DatasetName`, what to put where in `LAYOUTS`, and its options, if any.
 READERS = {
-    "phantom": "cxr_kd.data.phantom",
-    "chestxray14": "cxr_kd.data.chestxray14",
-    "chexpert": "cxr_kd.data.chexpert",
-    "padchest": "cxr_kd.data.padchest",
-    "chestmnist": "cxr_kd.data.chestmnist",
-    "folder": "cxr_kd.data.folder",
+    "phantom": "cxr_kd.data.readers.phantom",
+    "chestxray14": "cxr_kd.data.readers.chestxray14",
+    "chexpert": "cxr_kd.data.readers.chexpert",
+    "padchest": "cxr_kd.data.readers.padchest",
+    "chestmnist": "cxr_kd.data.readers.chestmnist",
+    "folder": "cxr_kd.data.readers.folder",
 }
 
 

@@ -23,12 +23,12 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from cxr_kd.data.blocks import Block, build_blocks, writing_to
-from cxr_kd.data.decode import INTENSITY_RULES, RESIZE_RULE
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.cache_blocks import Block, build_blocks, writing_to
+from cxr_kd.data.images.decode import INTENSITY_RULES, RESIZE_RULE
 from cxr_kd.data.table import CxrTable
-from cxr_kd.data_settings import Intensity
+from cxr_kd.errors import DataError
 from cxr_kd.files import read_json, write_json, written_whole
+from cxr_kd.study.data_settings import Intensity
 
 FORMAT = 2
 BLOCK = 32  # images; what a kill can cost a process

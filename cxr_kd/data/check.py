@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.data import READERS, read
-from cxr_kd.data.errors import DataError
-from cxr_kd.data.formats.greys import DARK
-from cxr_kd.data.readability import Seen, look
+from cxr_kd.data.file_scan import Seen, look
+from cxr_kd.data.images.resize import DARK
 from cxr_kd.data.splits import patients_on_two_sides, split_of
 from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
-from cxr_kd.data_settings import DataSettings, Intensity
+from cxr_kd.errors import DataError
+from cxr_kd.study.data_settings import DataSettings, Intensity
 
 Verdict = Literal["ok", "differs", "problem"]
 WHOLE = 0.99  # of the published images: a table that has them is taken for the whole data set

@@ -13,8 +13,8 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from cxr_kd.data.errors import DataError
 from cxr_kd.data.table import UNSAFE_PATH
+from cxr_kd.errors import DataError
 
 OLDEST = 120  # years; published tables hold ages such as 412
 _YEARS = {"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # DICOM's 058Y, 013M, 003W, 002D

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from cxr_kd.data.cache import Cache
-from cxr_kd.data.errors import DataError
 from cxr_kd.data.table import CxrTable
-from cxr_kd.settings import Augmentation
+from cxr_kd.errors import DataError
+from cxr_kd.study.settings import Augmentation
 
 _DRAWS = 6  # random numbers an image: angle, shift x, shift y, scale, brightness, contrast
 

@@ -7,14 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr_kd.data import phantom, read
+from cxr_kd.data import read
 from cxr_kd.data.cache import Cache, build_cache, plan_of
-from cxr_kd.data.card import card_of
+from cxr_kd.data.data_card import card_of
+from cxr_kd.data.readers import phantom
 from cxr_kd.data.splits import Side, Split, split_of
 from cxr_kd.data.table import CxrTable
 from cxr_kd.files import write_json
-from cxr_kd.settings import digest
 from cxr_kd.study import Study
+from cxr_kd.study.settings import digest
 
 if TYPE_CHECKING:
     from cxr_kd.data.loader import Batches

@@ -13,11 +13,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import read_ids
 from cxr_kd.data.table import CxrTable
-from cxr_kd.data_settings import DataSettings, SplitLists, SplitName
+from cxr_kd.errors import DataError
 from cxr_kd.files import read_json, write_json
+from cxr_kd.study.data_settings import DataSettings, SplitLists, SplitName
 
 Side = Literal["train", "validation", "test"]
 SIDES: tuple[Side, ...] = ("train", "validation", "test")

@@ -14,8 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from cxr_kd.data.errors import DataError
-from cxr_kd.data.formats.archive import in_archive
+from cxr_kd.data.images.archive import in_archive
+from cxr_kd.errors import DataError
 
 REQUIRED_COLUMNS = ("image_id", "path", "patient_id", "view", "age", "sex")
 BOX_COLUMNS = ("image_id", "finding", "x", "y", "width", "height")

@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cxr_kd.data.errors import DataError
 from cxr_kd.data.table import CxrTable, file_state
+from cxr_kd.errors import DataError
 
 # ChestMNIST is ChestX-ray14, made small and without its file names: which of its images is which, nobody can tell.
 SAME_IMAGES = (frozenset({"chestxray14", "chestmnist"}),)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cxr_kd.distill import losses, map_losses
 from cxr_kd.distill.outputs import Need, Outputs
-from cxr_kd.settings import LossName, LossSettings
+from cxr_kd.study.settings import LossName, LossSettings
 
 LabelLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # the student's logits, labels, known
 TeacherLoss = Callable[[Outputs, Outputs], Tensor]  # student, teacher

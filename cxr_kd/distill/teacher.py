@@ -19,14 +19,11 @@ from tqdm.auto import tqdm
 from cxr_kd.data.loader import Batch, Batches
 from cxr_kd.data.splits import Split
 from cxr_kd.distill.outputs import Need, Outputs, observe, together
+from cxr_kd.errors import TeacherError
 from cxr_kd.files import read_json, write_json
 from cxr_kd.models.classifier import CxrClassifier
 
 LARGEST = float(torch.finfo(torch.float16).max)  # 65504
-
-
-class TeacherError(Exception):
-    """A teacher that can't teach, or answers that can't be kept; the message says why and what to do."""
 
 
 class Teacher(Protocol):

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.distill.teacher import cost
-from cxr_kd.evaluation.arms import all_arms, evaluation_settings
-from cxr_kd.evaluation.predictions import Predictions, PredictionsError
+from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.predictions import Predictions
+from cxr_kd.evaluation.study_results import evaluation_settings
 from cxr_kd.evaluation.uncertainty import MEAN, METRICS, compare, holm, interval, p_value, paired
 from cxr_kd.files import read_json
-from cxr_kd.runs import Run
 from cxr_kd.study import Study
+from cxr_kd.study.arms import all_arms
+from cxr_kd.study.runs import Run
 
 LEVEL = 0.05
 FILES = ("ablation.csv", "ablation-arms.csv")

@@ -13,13 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cxr_kd.errors import PredictionsError
 from cxr_kd.files import written_whole
 
 METADATA_KEY = b"cxr_kd.predictions"
-
-
-class PredictionsError(Exception):
-    """A predictions file, or what should become one, that does not hold what it must."""
 
 
 class PredictionsMetadata(BaseModel):

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.metrics import rank
-from cxr_kd.evaluation.predictions import Predictions, PredictionsError
+from cxr_kd.evaluation.predictions import Predictions
 
 METRICS = ("auroc", "average_precision")
 MEAN = "mean"  # what stands in the column `finding` of the row that holds the mean over findings

@@ -9,11 +9,11 @@ from cxr_kd.data.splits import Side
 from cxr_kd.distill.map_losses import cosine
 from cxr_kd.distill.outputs import observe
 from cxr_kd.evaluation.ablation import asked
-from cxr_kd.evaluation.arms import all_arms
 from cxr_kd.evaluation.uncertainty import interval
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.study import Study
-from cxr_kd.training.run import load
+from cxr_kd.study.arms import all_arms
+from cxr_kd.training.run import load_run
 
 BATCH = 64
 COLUMNS = tuple(f"{what}{end}" for what in ("agreement", "agreement_difference") for end in ("", "_low", "_high"))
@@ -30,13 +30,13 @@ def agreement_of_students(study: Study, data: Prepared) -> pd.DataFrame:
     named = dict.fromkeys([reference, *(arm for _, arm in asked(study))])
     if not reference or not arms[reference][0].teachers:
         return pd.DataFrame(columns=["arm", *COLUMNS])
-    teachers = [load(study, study.teacher_runs(run)[0], data) for run in arms[reference]]
+    teachers = [load_run(study, study.teacher_runs(run)[0], data) for run in arms[reference]]
     patients = data.table.select(data.split.test).frame["patient_id"].to_numpy(str)
     resample = {"resamples": study.evaluation.resamples, "seed": study.evaluation.seed}
     values, rows = {}, []
     for arm in named:
         of_seeds = [
-            map_agreement(load(study, run, data), teacher, data)
+            map_agreement(load_run(study, run, data), teacher, data)
             for run, teacher in zip(arms[arm], teachers, strict=True)
         ]
         values[arm] = np.mean(of_seeds, axis=0)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
+from cxr_kd.errors import ModelError
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.models.registry import ModelError
 
 
 def maps(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from cxr_kd.errors import ModelError
 from cxr_kd.models.heads import Head
-from cxr_kd.models.registry import ModelError
 
 # Interpolating augmentations overshoot by a rounding error; a 0..255 image as floats overshoots by far more.
 _RANGE_SLACK = 1e-3

@@ -9,10 +9,20 @@ import safetensors.torch
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.models.registry import Cost, build
+from cxr_kd.models.info import Cost
+from cxr_kd.models.registry import info
 
 _MEBIBYTE = 2**20
+
+
+def cost_of(name: str, image_size: int = 224) -> Cost:
+    """Cost with 14 findings at an image size in px: from the registry if it is known there, otherwise counted.
+
+    Raises ModelError for a size that the network cannot take.
+    """
+    return info(name).known_cost(image_size) or count(name, image_size=image_size)
 
 
 @lru_cache(maxsize=64)

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cxr_kd.errors import ModelError
 from cxr_kd.models.heads import HardswishHead
-from cxr_kd.models.registry import ModelError
 
 
 @dataclass(frozen=True)

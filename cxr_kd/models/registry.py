@@ -1,4 +1,4 @@
-"""A network's name -> how to build it, its input statistics, its published cost.
+"""The networks by name: what is known of each before it is built.
 
 Importing this module loads no torch, so that a study's names can be checked at once.
 """
@@ -6,20 +6,15 @@ Importing this module loads no torch, so that a study's names can be checked at 
 from __future__ import annotations
 
 import difflib
-import os
-from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cxr_kd.models.network import Cost, ModelError, NetworkInfo
+from cxr_kd.errors import ModelError
+from cxr_kd.models.info import Cost, NetworkInfo
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from cxr_kd.models.classifier import CxrClassifier
-    from cxr_kd.models.heads import Head
+    pass
 
 _PAPER = "arXiv 2305.06244"
 _TEACHERS = "as given for the teachers of arXiv 2305.06244, with 14 findings"
@@ -130,63 +125,3 @@ def info(name: str) -> NetworkInfo:
     close = difflib.get_close_matches(name, [*_NETWORKS, *theirs], n=3)
     hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
     raise ModelError(f"no network is called {name!r}{hint}; allowed: {', '.join(_NETWORKS)}, and timm's names")
-
-
-def weights_folder() -> Path:
-    """Give the folder that published weights are looked for in: CXR_KD_WEIGHTS, or `weights/` in the project."""
-    if os.environ.get("CXR_KD_WEIGHTS"):
-        return Path(os.environ["CXR_KD_WEIGHTS"])
-    project = Path(__file__).resolve().parents[2]
-    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "weights"
-
-
-def imagenet_file(name: str) -> Path | None:
-    """The file of a network's ImageNet weights in the weights folder (NAME.safetensors, .pt or .pth), or None."""
-    places = [weights_folder() / f"{name}{suffix}" for suffix in (".safetensors", ".pt", ".pth")]
-    return next((place for place in places if place.is_file()), None)
-
-
-def imagenet_advice(name: str) -> str:
-    """Say which file to put where."""
-    file = info(name).weights_file or "a file of your own, for nobody published any,"
-    where = f"put {file} at {weights_folder() / name} with its own suffix (.pt or .safetensors)"
-    return f"{where}, or name another folder in CXR_KD_WEIGHTS"
-
-
-def check_imagenet(name: str) -> None:
-    """Raise ModelError where a network's ImageNet weights can't be had: in no file, and on no hub."""
-    network = info(name)
-    if (network.library == "ours" or not network.weights_file) and imagenet_file(name) is None:
-        raise ModelError(f"the ImageNet weights of {name} are on no hub: {imagenet_advice(name)}")
-
-
-def build(name: str, findings: Sequence[str], *, image_size: int = 224, pretrained: bool = False) -> CxrClassifier:
-    """Build a network for `findings` and images of `image_size` px, from scratch or from its ImageNet weights.
-
-    From scratch the weights come from torch's global random state. Raises ModelError for an unknown name, a size that
-    the network can't take, findings that are none or doubled, and ImageNet weights that can't be had.
-    """
-    network = info(name)
-    network.check_size(image_size)
-    if not findings or len(set(findings)) != len(findings):
-        raise ModelError(f"{name} needs one or more findings, each once; got {list(findings)}")
-    from cxr_kd.models.classifier import CxrClassifier
-
-    backbone, head = _parts(network, len(findings), image_size)
-    model = CxrClassifier(name, findings, image_size, backbone, head, mean=network.mean, std=network.std)
-    if pretrained:
-        from cxr_kd.models.weights import load_imagenet
-
-        load_imagenet(model)
-    return model
-
-
-def _parts(network: NetworkInfo, findings: int, image_size: int) -> tuple[nn.Module, Head]:
-    if network.library == "ours":
-        from cxr_kd.models import ofa
-
-        plan = getattr(ofa, network.library_name)
-        return ofa.OfaFeatures(plan), ofa.ofa_head(plan, findings)
-    from cxr_kd.models.timm_networks import build_timm
-
-    return build_timm(network.library_name, image_size, findings)

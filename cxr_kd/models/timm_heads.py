@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from cxr_kd.errors import ModelError
 from cxr_kd.models.heads import LAYERS, Head, LayeredHead, LinearHead
-from cxr_kd.models.network import ModelError
 
 # What does nothing to a mean, by name: not all of them are exported.
 _TRANSPARENT = {"Identity", "Dropout", "Flatten", "AdaptiveAvgPool2d", "FastAdaptiveAvgPool"}

@@ -8,8 +8,9 @@ import timm
 import torch
 from torch import nn
 
+from cxr_kd.errors import ModelError
 from cxr_kd.models.heads import Head
-from cxr_kd.models.network import ModelError, NetworkInfo
+from cxr_kd.models.info import NetworkInfo
 from cxr_kd.models.timm_heads import take_head
 
 Layout = Literal["channels first", "channels last", "tokens"]

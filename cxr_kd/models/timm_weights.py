@@ -7,8 +7,8 @@ import timm
 import torch
 from timm.layers import resample_abs_pos_embed_nhwc
 
+from cxr_kd.errors import ModelError
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.models.network import ModelError
 from cxr_kd.models.timm_networks import TimmFeatures
 
 

@@ -9,15 +9,15 @@ from typing import Any, get_args
 import pandas as pd
 
 from cxr_kd.evaluation.ablation import LEVEL
-from cxr_kd.evaluation.arms import all_arms
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.models import registry
-from cxr_kd.report.answer import FEW_PATIENTS
+from cxr_kd.report.headline import FEW_PATIENTS
 from cxr_kd.report.style import ArmStyle, finding_name, style_of
 from cxr_kd.report.tables import DASH, Cell, Table, duration, estimate, estimate_text, records
-from cxr_kd.runs import Run
-from cxr_kd.settings import LossName
 from cxr_kd.study import Study
+from cxr_kd.study.arms import all_arms
+from cxr_kd.study.runs import Run
+from cxr_kd.study.settings import LossName
 
 CHANGED = "Changed"
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from cxr_kd.data import shared_findings
-from cxr_kd.data.errors import DataError
-from cxr_kd.data.formats.greys import DARK
+from cxr_kd.data.images.resize import DARK
+from cxr_kd.data.readers import shared_findings
+from cxr_kd.errors import DataError
 from cxr_kd.report.style import finding_name
 from cxr_kd.report.tables import DASH, MINUS, Cell, Table
 

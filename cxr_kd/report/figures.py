@@ -1,7 +1,7 @@
 """The figures of results: how training went, AUROC with its intervals, what distillation changed, what a network costs.
 
 Each takes data frames and the styles of the study's arms (`style.arm_styles(study)`) and gives a matplotlib Figure.
-`evaluations` and `comparisons` are the frames of `cxr_kd.evaluation.arms`.
+`evaluations` and `comparisons` are the frames of `cxr_kd.evaluation.study_results`.
 """
 
 from __future__ import annotations

@@ -11,16 +11,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from cxr_kd.evaluation.arms import arms
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import written_whole
 from cxr_kd.report import ablation, data_figures, data_tables, figures, tables
 from cxr_kd.report.ablation_figure import ablation_figure
-from cxr_kd.report.answer import FEW_PATIENTS, answer, badge, cost_sentences
-from cxr_kd.report.inputs import Inputs, read_inputs
+from cxr_kd.report.headline import FEW_PATIENTS, answer, badge, cost_sentences
 from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
+from cxr_kd.report.study_files import Inputs, read_inputs
 from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_svg
 from cxr_kd.study import Study
+from cxr_kd.study.arms import arms
 
 NOTEBOOKS = {
     "01_data": "The data",
@@ -36,7 +36,7 @@ NOTEBOOKS = {
 def write_report(study: Study) -> Path:
     """Write `reports/STUDY/index.html`, whole, and give its path.
 
-    Raises ReportError (cxr_kd.report.inputs) where a file of the study is missing or belongs to another split.
+    Raises ReportError (cxr_kd.report.study_files) where a file of the study is missing or belongs to another split.
     """
     inputs, styles = read_inputs(study), arm_styles(study)
     context = {

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cxr_kd.data.decode import decode
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.images.decode import decode
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.table import CxrTable
-from cxr_kd.data_settings import Intensity
+from cxr_kd.errors import DataError
 from cxr_kd.explanation.examples import Example, choose, truth
 from cxr_kd.files import written_whole
 from cxr_kd.report.data_figures import Picture
 from cxr_kd.report.style import finding_name, to_png
+from cxr_kd.study.data_settings import Intensity
 
 
 def keep(figure: Figure, path: Path) -> Figure:

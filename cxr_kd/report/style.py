@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from cxr_kd.evaluation.arms import arms
 from cxr_kd.models import registry
-from cxr_kd.runs import Run
 from cxr_kd.study import Study
+from cxr_kd.study.arms import arms
+from cxr_kd.study.runs import Run
 
 INK, MUTED, RULE = "#1b1f24", "#5c6570", "#d7dce1"
 # role -> (colour, marker)

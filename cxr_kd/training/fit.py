@@ -12,19 +12,16 @@ from tqdm.auto import tqdm
 from cxr_kd.data.loader import Batch, Batches
 from cxr_kd.distill.objective import Objective
 from cxr_kd.distill.teacher import Teacher
+from cxr_kd.errors import TrainingError
 from cxr_kd.files import write_json
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.settings import Training
+from cxr_kd.study.settings import Training
 from cxr_kd.training import checkpoint
-from cxr_kd.training.learner import Learner, has_bf16
-from cxr_kd.training.processes import ALONE, Processes
+from cxr_kd.training.distributed import ALONE, Processes
+from cxr_kd.training.train_step import TrainStep, has_bf16
 
 Validate = Callable[[CxrClassifier], float]
 NOT_FINITE = "not-finite.json"  # beside the checkpoint: the batch at which a training stopped
-
-
-class TrainingError(Exception):
-    """A training that can't go on; the message names the batch."""
 
 
 def fit(
@@ -49,7 +46,7 @@ def fit(
     the loss is not a number; the batch's images then stand in `not-finite.json`.
     """
     batches = batches.for_process(processes.rank, processes.count)
-    learner = Learner(model, objective, training, processes)
+    learner = TrainStep(model, objective, training, processes)
     progress = checkpoint.restore(resume, learner.modules, learner.optimizer, belongs_to)
     if progress.history:
         processes.say(f"{name}: going on after epoch {len(progress.history)} of {training.epochs}")
@@ -80,14 +77,14 @@ def fit(
     return progress.history
 
 
-def _keep(resume: Path, learner: Learner, progress: checkpoint.Progress, belongs_to: str, is_best: bool) -> None:
+def _keep(resume: Path, learner: TrainStep, progress: checkpoint.Progress, belongs_to: str, is_best: bool) -> None:
     if is_best:
         checkpoint.save_best(resume, learner.kept)
     checkpoint.save(resume, learner.modules, learner.optimizer, progress, belongs_to)
 
 
 def _epoch(
-    learner: Learner, batches: Batches, epoch: int, answers: Teacher | None, name: str, not_finite: Path
+    learner: TrainStep, batches: Batches, epoch: int, answers: Teacher | None, name: str, not_finite: Path
 ) -> dict[str, float]:
     """One pass over the images: one optimiser step every `accumulate` batches."""
     training, processes = learner.training, learner.processes

@@ -5,9 +5,9 @@ import socket
 from pathlib import Path
 
 from cxr_kd.data.prepare import Prepared
-from cxr_kd.runs import Run
-from cxr_kd.settings import StudyError
+from cxr_kd.errors import StudyError
 from cxr_kd.study import Study
+from cxr_kd.study.runs import Run
 from cxr_kd.training.run import train
 
 

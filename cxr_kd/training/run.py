@@ -15,26 +15,19 @@ from cxr_kd.data.trained_on import TrainedOn
 from cxr_kd.distill.losses import positive_rates
 from cxr_kd.distill.objective import NEEDS, Objective
 from cxr_kd.distill.outputs import Need
-from cxr_kd.distill.teacher import (
-    Answers,
-    LiveTeacher,
-    Teacher,
-    TeacherError,
-    Together,
-    ask,
-    kept,
-    only_training_images,
-)
+from cxr_kd.distill.teacher import Answers, LiveTeacher, Teacher, Together, ask, kept, only_training_images
+from cxr_kd.errors import TeacherError
 from cxr_kd.files import read_json, sha256_of, write_csv, write_json
-from cxr_kd.models import registry, weights
+from cxr_kd.models import weights
+from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.runs import Run
-from cxr_kd.settings import NEEDS_LIVE_TEACHER, digest
 from cxr_kd.study import Study
+from cxr_kd.study.runs import Run
+from cxr_kd.study.settings import NEEDS_LIVE_TEACHER, digest
 from cxr_kd.training import checkpoint
-from cxr_kd.training.card import card_of
+from cxr_kd.training.distributed import Processes
 from cxr_kd.training.fit import fit
-from cxr_kd.training.processes import Processes
+from cxr_kd.training.run_card import card_of
 from cxr_kd.training.scoring import SCORED_SIDES, one_pair, predictions_of, validation_auroc
 
 SAME_AUROC = 1e-3
@@ -71,7 +64,7 @@ def is_done(folder: Path, identity: str) -> bool:
     return complete and read_json(folder / "card.json")["settings_sha256"] == identity
 
 
-def load(study: Study, run: Run, data: Prepared) -> CxrClassifier:
+def load_run(study: Study, run: Run, data: Prepared) -> CxrClassifier:
     """The network of a finished run, in eval mode, to be scored on `data`'s validation or test side.
 
     DataError where it, or its teacher, was trained on images of these: what it says of them would look like a result.
@@ -93,7 +86,7 @@ def _train(study: Study, run: Run, data: Prepared, folder: Path, identity: str, 
     batches, resume = _training_batches(study, run, data), folder / "resume.safetensors"
     teacher = _teacher(study, run, data, batches, processes) if run.teacher else None
     torch.manual_seed(run.seed)
-    model = registry.build(
+    model = build(
         run.network, data.table.findings, image_size=study.image_size, pretrained=study.pretrained is not None
     )
     history = fit(
@@ -175,7 +168,7 @@ def _answers(study: Study, run: Run, teacher: Run, data: Prepared, processes: Pr
 
 def _checked(study: Study, run: Run, data: Prepared, device: str) -> CxrClassifier:
     """A finished teacher, which reads validation images as well as it did when it was trained; TeacherError."""
-    network, history = load(study, run, data), pd.read_csv(study.folder(run) / "history.csv")
+    network, history = load_run(study, run, data), pd.read_csv(study.folder(run) / "history.csv")
     then, now = history["validation_auroc"].max(), validation_auroc(network, data, device)
     # Layouts and devices round differently, which may change the order of images that are as good as equal.
     if not np.isclose(now, then, rtol=0, atol=max(SAME_AUROC, 3 * one_pair(data)), equal_nan=True):

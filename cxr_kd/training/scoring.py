@@ -10,8 +10,8 @@ from cxr_kd.data.splits import Side
 from cxr_kd.evaluation.metrics import auroc
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.runs import Run
 from cxr_kd.study import Study
+from cxr_kd.study.runs import Run
 
 INFERENCE_BATCH = 64
 ScoredSide = Literal["validation", "test"]

@@ -7,7 +7,7 @@ import pydicom
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from cxr_kd.data.chestmnist import FINDINGS, file_name
+from cxr_kd.data.readers.chestmnist import FINDINGS, file_name
 
 SIDES = {"train": 0.7, "val": 0.1, "test": 0.2}
 FOLDER_FINDINGS = ("Effusion", "Nodule")

@@ -13,11 +13,11 @@ from PIL import Image
 
 from cxr_kd.data import read
 from cxr_kd.data.cache import Cache, build_cache
-from cxr_kd.data.decode import MOST_PIXELS
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.images.decode import MOST_PIXELS
 from cxr_kd.data.splits import make_split
 from cxr_kd.data.table import CxrTable
-from cxr_kd.data_settings import DataSettings, FolderSettings, SplitLists
+from cxr_kd.errors import DataError
+from cxr_kd.study.data_settings import DataSettings, FolderSettings, SplitLists
 
 HEADER = "path,patient_id,age,sex,Effusion,Mass"
 ROWS = tuple(f"images/{number}.png,p{number // 2},5{number},F,{number % 2},0" for number in range(6))

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr_kd.data import processes, read
+from cxr_kd.data import parallel, read
 from cxr_kd.data.cache import BLOCK, Cache, build_cache, open_cache
-from cxr_kd.data.decode import decode
-from cxr_kd.data.errors import DataError, StorageError
+from cxr_kd.data.images.decode import decode
 from cxr_kd.data.table import CxrTable
-from cxr_kd.data_settings import DataSettings
+from cxr_kd.errors import DataError, StorageError
+from cxr_kd.study.data_settings import DataSettings
 
 # A data set of many slow images without the disk space: one 1,000 px file under many names.
 SLOW_IMAGES = 6 * BLOCK
@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, str(Path(sys.argv[4])))
 from test_cache import slow_table
-from cxr_kd.data import processes
+from cxr_kd.data import parallel
 from cxr_kd.data.cache import build_cache
 processes.PROCESS_START_SECONDS = 0.0
 build_cache(slow_table(Path(sys.argv[1])), Path(sys.argv[2]), 8, workers=int(sys.argv[3]))
@@ -258,7 +258,7 @@ def test_room_is_needed_only_for_what_is_not_there_yet(
 def test_processes_give_the_same_cache(
     noise_table: Callable[..., CxrTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(processes, "PROCESS_START_SECONDS", 0.0)
+    monkeypatch.setattr(parallel, "PROCESS_START_SECONDS", 0.0)
     table = noise_table(3 * BLOCK)
     (table.root / table.frame["path"].iloc[-1]).write_bytes(b"")
     cache = build_cache(table, tmp_path / "cache", 8, workers=2, progress=False)
@@ -290,7 +290,7 @@ def test_a_file_that_can_not_be_read_now_stops_it_and_it_goes_on_once_that_is_me
     broken = Path("/proc/self/mem")
     if not broken.exists():
         pytest.skip("no /proc here with a file that can't be read")
-    monkeypatch.setattr(processes, "PROCESS_START_SECONDS", 0.0)
+    monkeypatch.setattr(parallel, "PROCESS_START_SECONDS", 0.0)
     table, folder = noise_table(3 * BLOCK), tmp_path / "cache"
     path = table.root / table.frame["path"].iloc[-1]
     whole = path.read_bytes()

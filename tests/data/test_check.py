@@ -11,11 +11,11 @@ from miniatures import write_chexpert, write_padchest
 from PIL import Image
 
 from cxr_kd.data.check import Check, check
-from cxr_kd.data.chestxray14 import FINDINGS, POSITIVES
-from cxr_kd.data.errors import DataError
-from cxr_kd.data.readability import look
+from cxr_kd.data.file_scan import look
+from cxr_kd.data.readers.chestxray14 import FINDINGS, POSITIVES
 from cxr_kd.data.table import CxrTable
-from cxr_kd.data_settings import DataSettings, FolderSettings, PadchestSettings
+from cxr_kd.errors import DataError
+from cxr_kd.study.data_settings import DataSettings, FolderSettings, PadchestSettings
 
 NIH = DataSettings(dataset="chestxray14")
 ABSENT = "findings that no image has: neither to be learned nor scored"
@@ -243,7 +243,7 @@ def test_processes_find_what_one_process_finds_in_the_order_of_the_table(
     for path in broken:
         (table.root / path).write_bytes(b"")
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(table.root / table.frame["path"][150])
-    monkeypatch.setattr("cxr_kd.data.processes.PROCESS_START_SECONDS", 0)
+    monkeypatch.setattr("cxr_kd.data.parallel.PROCESS_START_SECONDS", 0)
     alone, together = (look(table, workers=workers, progress=False) for workers in (1, 2))
     assert list(together.unreadable.items()) == list(alone.unreadable.items())
     assert alone.unreadable == dict.fromkeys(broken, "the file is empty (0 bytes)")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_kd.data.errors import DataError
 from cxr_kd.data.label_file import ages, read_ids, read_label_file, sexes
+from cxr_kd.errors import DataError
 
 WANTED = ("path", "patient")
 

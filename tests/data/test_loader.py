@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cxr_kd.data.cache import Cache, build_cache
-from cxr_kd.data.errors import DataError
 from cxr_kd.data.loader import Batches, augmented, uniform
 from cxr_kd.data.table import CxrTable
-from cxr_kd.settings import Augmentation
+from cxr_kd.errors import DataError
+from cxr_kd.study.settings import Augmentation
 
 STILL = Augmentation(rotate_degrees=0, translate=0, scale=0, brightness=0, contrast=0)
 STRONG = Augmentation(rotate_degrees=15, translate=0.1, scale=0.2, brightness=0.2, contrast=0.3)

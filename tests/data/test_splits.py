@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_kd.data.chestxray14 import FINDINGS, read_labels
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.readers.chestxray14 import FINDINGS, read_labels
 from cxr_kd.data.splits import SIDES, Split, check_disjoint, make_split
 from cxr_kd.data.table import CxrTable
-from cxr_kd.data_settings import SplitLists
+from cxr_kd.errors import DataError
+from cxr_kd.study.data_settings import SplitLists
 
 PATIENTS = st.lists(st.integers(0, 40), min_size=60, max_size=120).filter(lambda numbers: len(set(numbers)) >= 20)
 

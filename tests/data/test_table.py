@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_kd.data.errors import DataError
-from cxr_kd.data.formats.archive import in_archive
+from cxr_kd.data.images.archive import in_archive
 from cxr_kd.data.table import CxrTable
+from cxr_kd.errors import DataError
 
 
 def a_table(count: int = 6) -> CxrTable:

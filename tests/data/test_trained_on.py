@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_kd.data.chestxray14 import FINDINGS, read_labels
-from cxr_kd.data.errors import DataError
+from cxr_kd.data.readers.chestxray14 import FINDINGS, read_labels
 from cxr_kd.data.splits import make_split
 from cxr_kd.data.table import CxrTable
 from cxr_kd.data.trained_on import TrainedOn
+from cxr_kd.errors import DataError
 
 
 def a_table(dataset: str = "chestxray14", kind: str = "mini", images: int = 10, **source: str) -> CxrTable:

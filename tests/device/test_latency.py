@@ -5,7 +5,8 @@ import torch
 
 from cxr_kd.device.cost_table import COLUMNS, cost_table
 from cxr_kd.device.latency import cpu_name, latency_ms
-from cxr_kd.models.registry import ModelError, build
+from cxr_kd.errors import ModelError
+from cxr_kd.models.build import build
 
 FINDINGS = ("Mass", "Nodule")
 

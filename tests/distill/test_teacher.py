@@ -14,10 +14,11 @@ from squares import FINDINGS, squares
 from cxr_kd.data.cache import build_cache
 from cxr_kd.data.loader import Batches
 from cxr_kd.data.splits import Split
-from cxr_kd.distill.teacher import Answers, LiveTeacher, TeacherError, Together, ask, kept, only_training_images
+from cxr_kd.distill.teacher import Answers, LiveTeacher, Together, ask, kept, only_training_images
+from cxr_kd.errors import TeacherError
 from cxr_kd.files import read_json
-from cxr_kd.models import registry
-from cxr_kd.settings import Augmentation
+from cxr_kd.models.build import build
+from cxr_kd.study.settings import Augmentation
 
 AUGMENTATION = Augmentation(rotate_degrees=5, translate=0.05, scale=0.05, brightness=0.05, contrast=0.1)
 NEEDS = frozenset({"maps", "attention"})
@@ -26,7 +27,7 @@ VIEWS = 3
 
 def network(seed=0):
     torch.manual_seed(seed)
-    return registry.build("eeea_net_c2", FINDINGS, image_size=64).eval()
+    return build("eeea_net_c2", FINDINGS, image_size=64).eval()
 
 
 def batches_in(folder: Path, batch_size=16, views=VIEWS) -> Batches:

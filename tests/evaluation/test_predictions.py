@@ -7,7 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from cxr_kd.evaluation.predictions import Predictions, PredictionsError, PredictionsMetadata
+from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 
 METADATA = PredictionsMetadata(
     study="tiny",

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr_kd.evaluation.predictions import Predictions, PredictionsError, PredictionsMetadata
+from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 from cxr_kd.evaluation.uncertainty import (
     MEAN,
     bootstrap,

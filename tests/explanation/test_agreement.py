@@ -11,7 +11,7 @@ from cxr_kd.data.splits import Split
 from cxr_kd.distill.map_losses import map_cosine
 from cxr_kd.distill.outputs import observe
 from cxr_kd.explanation.agreement import map_agreement, mean_agreement
-from cxr_kd.models import registry
+from cxr_kd.models.build import build
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def data(tmp_path_factory) -> Prepared:
 
 def network(seed: int):
     torch.manual_seed(seed)
-    model = registry.build("eeea_net_c2", FINDINGS, image_size=64).eval()
+    model = build("eeea_net_c2", FINDINGS, image_size=64).eval()
     torch.nn.init.normal_(model.head.output.weight)
     return model
 

@@ -10,10 +10,12 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
+from cxr_kd.errors import ModelError
 from cxr_kd.explanation.cam import maps, upsample
+from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import HardswishHead, Head, LinearHead
-from cxr_kd.models.registry import ModelError, build, names
+from cxr_kd.models.registry import names
 
 FINDINGS = ("Mass", "Nodule", "Edema")
 SIZE = 96

@@ -8,7 +8,7 @@ from cxr_kd import study as studies
 from cxr_kd.data.prepare import prepare
 from cxr_kd.explanation.cam import maps
 from cxr_kd.explanation.examples import choose, explain, truth
-from cxr_kd.models import registry
+from cxr_kd.models.build import build
 
 STUDY = """
 title: Tiny
@@ -30,7 +30,7 @@ def data(tmp_path_factory):
     file = tmp_path_factory.mktemp("home") / "studies" / "tiny.yaml"
     file.parent.mkdir()
     file.write_text(STUDY)
-    return prepare(studies.load(file), workers=1, progress=False)
+    return prepare(studies.load_study(file), workers=1, progress=False)
 
 
 def test_chosen_images_are_positive_test_images_of_different_findings(data):
@@ -53,13 +53,13 @@ def test_a_wrong_label_has_no_pixels(data):
     """Label noise: what is reported but was not drawn has no mask, and is shown as such rather than left out."""
     frame = data.table.frame
     for finding in data.table.findings:
-        made_up = frame[(frame[finding] == 1) & ~frame[f"truth:{finding}"].astype(bool)]
-        for image_id in made_up["image_id"]:
+        fake_study = frame[(frame[finding] == 1) & ~frame[f"truth:{finding}"].astype(bool)]
+        for image_id in fake_study["image_id"]:
             assert truth(data, image_id, finding) is None
 
 
 def test_an_example_holds_the_one_pass_map_of_its_finding(data):
-    network = registry.build("eeea_net_c2", data.table.findings, image_size=32).eval()
+    network = build("eeea_net_c2", data.table.findings, image_size=32).eval()
     examples = explain({"it": network}, data, choose(data, 3))
     for example in examples:
         column = data.table.findings.index(example.finding)

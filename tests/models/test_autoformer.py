@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from cxr_kd.errors import ModelError
+from cxr_kd.models.build import build
 from cxr_kd.models.cost import count
-from cxr_kd.models.registry import ModelError, build
-from cxr_kd.models.weights import load_published
+from cxr_kd.models.published_weights import load_published
 
 THOUSAND = tuple(str(i) for i in range(1000))
 TABLE = "layers.2.blocks.1.attn.relative_position_bias_table"

@@ -6,8 +6,10 @@ from mutations import MutationsSeen
 from torch import nn
 from torch.nn import functional as F
 
+from cxr_kd.errors import ModelError
+from cxr_kd.models.build import build
 from cxr_kd.models.heads import HardswishHead, LinearHead
-from cxr_kd.models.registry import ModelError, build, names
+from cxr_kd.models.registry import names
 
 SIZE = 64
 

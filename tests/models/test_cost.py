@@ -2,8 +2,9 @@
 
 import pytest
 
+from cxr_kd.models.build import build
 from cxr_kd.models.cost import count, file_size_mb, macs, parameters
-from cxr_kd.models.registry import build, info, names
+from cxr_kd.models.registry import info, names
 from cxr_kd.models.weights import save
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from cxr_kd.errors import ModelError
+from cxr_kd.models.build import build
 from cxr_kd.models.cost import parameters
 from cxr_kd.models.ofa import from_published, published_key
-from cxr_kd.models.registry import ModelError, build
 
 THOUSAND = tuple(str(i) for i in range(1000))
 

@@ -6,7 +6,10 @@ import sys
 import pytest
 import torch
 
-from cxr_kd.models.registry import ModelError, build, info, names
+from cxr_kd.errors import ModelError
+from cxr_kd.models.build import build
+from cxr_kd.models.cost import cost_of
+from cxr_kd.models.registry import info, names
 
 
 @pytest.mark.parametrize(
@@ -49,17 +52,17 @@ def test_sizes_that_a_network_can_not_take_are_refused_with_those_it_can():
 def test_the_map_grid_is_the_one_that_features_have(name, size):
     if size % info(name).size_step:
         with pytest.raises(ModelError):
-            info(name).cam_grid(size)
+            cost_of(name, size)
         return
     with torch.no_grad():
         features = build(name, ["Mass"], image_size=size).eval().features(torch.zeros(1, 1, size, size))
-    assert info(name).cam_grid(size) == tuple(features.shape[-2:])
+    assert cost_of(name, size).cam_grid == tuple(features.shape[-2:])
 
 
 def test_names_are_known_without_torch():
     """A study's names are checked before anything heavy is loaded."""
     code = (
-        "import sys; from cxr_kd.models.registry import info, names; [info(n).cost() for n in names()]; "
+        "import sys; from cxr_kd.models.registry import info, names; [info(n).known_cost() for n in names()]; "
         "print('torch' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,11 +8,14 @@ import torch
 from mutations import MutationsSeen
 from torch.nn import functional as F
 
+from cxr_kd.errors import ModelError
 from cxr_kd.explanation.cam import maps
-from cxr_kd.models.cost import count
-from cxr_kd.models.registry import ModelError, build, info, names
+from cxr_kd.models.build import build
+from cxr_kd.models.cost import cost_of, count
+from cxr_kd.models.published_weights import load_published
+from cxr_kd.models.registry import info, names
 from cxr_kd.models.timm_heads import take_head
-from cxr_kd.models.weights import load, load_published, save
+from cxr_kd.models.weights import load, save
 
 SIZE = 64
 FINDINGS = ("Mass", "Nodule", "Edema")
@@ -108,7 +111,7 @@ def test_costs_are_counted_without_weights(model):
     cost = count(model.name, findings=len(FINDINGS), image_size=SIZE)
     assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert cost.cam_grid == tuple(model.features(radiographs(1)).shape[-2:])
-    assert info(model.name).cost(SIZE).macs > 1e6
+    assert cost_of(model.name, SIZE).macs > 1e6
 
 
 @pytest.mark.parametrize("name", [*names(), *WELCOME])

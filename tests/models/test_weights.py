@@ -6,8 +6,12 @@ import safetensors.torch
 import timm
 import torch
 
-from cxr_kd.models.registry import ModelError, build, check_imagenet, names, weights_folder
-from cxr_kd.models.weights import load, load_into, read_metadata, read_state, save
+from cxr_kd.errors import ModelError
+from cxr_kd.models.build import build
+from cxr_kd.models.published_weights import read_state
+from cxr_kd.models.registry import names
+from cxr_kd.models.weights import load, load_into, read_metadata, save
+from cxr_kd.models.weights_folder import check_imagenet, weights_folder
 
 SIZE = 64
 

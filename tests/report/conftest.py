@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_up import write_study
+from fake_study import write_study
 
 from cxr_kd.report.page import write_report
-from cxr_kd.study import Study, load
+from cxr_kd.study import Study, load_study
 
 MakeStudy = Callable[..., Study]
 
@@ -20,7 +20,7 @@ def make_study(tmp_path: Path, made: Callable[..., Path]) -> MakeStudy:
 
     def make(kind: str = "phantom", dataset: str = "phantom", seeds: tuple[int, ...] = (0,)) -> Study:
         shutil.copytree(made(kind, dataset, seeds), tmp_path, dirs_exist_ok=True)
-        return load(tmp_path / "studies" / "artificial.yaml")
+        return load_study(tmp_path / "studies" / "artificial.yaml")
 
     return make
 
@@ -43,4 +43,4 @@ def report(made: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) 
     """The report of a study of phantoms, to be read only."""
     home = tmp_path_factory.mktemp("report")
     shutil.copytree(made("phantom", "phantom", (0,)), home, dirs_exist_ok=True)
-    return write_report(load(home / "studies" / "artificial.yaml"))
+    return write_report(load_study(home / "studies" / "artificial.yaml"))

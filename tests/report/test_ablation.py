@@ -5,14 +5,14 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import ABLATION, write_study
+from fake_study import ABLATION, write_study
 
+from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.ablation import asked, compare_ablation, describe_arms, read_ablation, read_students
-from cxr_kd.evaluation.predictions import PredictionsError
 from cxr_kd.evaluation.uncertainty import MEAN, compare, holm, p_value, paired
 from cxr_kd.report import ablation
 from cxr_kd.report.page import write_report
-from cxr_kd.study import load
+from cxr_kd.study import load_study
 
 FROM = "eeea_net_c2_from_densenet161"
 
@@ -27,7 +27,7 @@ def home(tmp_path_factory):
 @pytest.fixture
 def study(home, tmp_path):
     shutil.copytree(home, tmp_path, dirs_exist_ok=True)
-    return load(tmp_path / "studies" / "artificial.yaml")
+    return load_study(tmp_path / "studies" / "artificial.yaml")
 
 
 @pytest.fixture

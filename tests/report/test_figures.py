@@ -6,15 +6,15 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import FINDINGS, explained, labels, radiograph
+from fake_study import FINDINGS, explained, labels, radiograph
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from cxr_kd.evaluation.arms import evaluate_study, read_results
+from cxr_kd.evaluation.study_results import evaluate_study, read_results
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.explanation.examples import Example
 from cxr_kd.report import data_figures, figures, map_figures
-from cxr_kd.report.inputs import read_inputs
+from cxr_kd.report.study_files import read_inputs
 from cxr_kd.report.style import ROLES, arm_styles, finding_name, to_png, to_svg
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # a font, a layout that did not fit

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cxr_kd.evaluation.arms import compare_study, evaluate_study
+from cxr_kd.errors import ReportError
+from cxr_kd.evaluation.study_results import compare_study, evaluate_study
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import read_json, write_json
-from cxr_kd.report.inputs import ReportError
 from cxr_kd.report.page import write_report
-from cxr_kd.study import load
+from cxr_kd.study import load_study
 
 
 def test_the_report_is_one_file_that_needs_nothing_else(report: Path) -> None:
@@ -115,7 +115,7 @@ def test_text_of_a_study_is_text_and_not_markup(make_study) -> None:
 def test_a_study_in_which_nothing_can_be_scored_says_so(make_study) -> None:
     study = make_study()
     study.file.write_text(study.file.read_text().replace("minimum_positives: 10", "minimum_positives: 1000"))
-    poor = load(study.file)
+    poor = load_study(study.file)
     evaluate_study(poor).to_csv(poor.runs / "evaluations.csv", index=False)
     compare_study(poor).to_csv(poor.runs / "comparisons.csv", index=False)
     text = write_report(poor).read_text()

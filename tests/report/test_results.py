@@ -3,10 +3,12 @@
 import pandas as pd
 import pytest
 
-from cxr_kd.evaluation.arms import arms, compare_study, controls, evaluate_study, read_arms, read_results
-from cxr_kd.evaluation.predictions import Predictions, PredictionsError
+from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.predictions import Predictions
+from cxr_kd.evaluation.study_results import compare_study, evaluate_study, read_arms, read_results
 from cxr_kd.evaluation.uncertainty import MEAN, compare, evaluate
-from cxr_kd.study import load
+from cxr_kd.study import load_study
+from cxr_kd.study.arms import arms, controls
 
 ALONE, FROM_CNN, FROM_TRANSFORMER = "eeea_net_c2_alone", "eeea_net_c2_from_densenet161", "eeea_net_c2_from_visformer_s"
 
@@ -50,7 +52,7 @@ def test_a_study_without_a_control_has_results_and_no_comparison(make_study) -> 
     study = make_study()
     lines = study.file.read_text().splitlines()
     study.file.write_text("\n".join(line for line in lines if line != "  - {network: eeea_net_c2}"))
-    alone_less = load(study.file)
+    alone_less = load_study(study.file)
     comparisons = compare_study(alone_less)
     assert comparisons.empty
     comparisons.to_csv(alone_less.runs / "comparisons.csv", index=False)

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_kd.evaluation.arms import read_results
+from cxr_kd.evaluation.study_results import read_results
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import read_json
 from cxr_kd.report import tables
-from cxr_kd.report.answer import answer, badge, cost_sentences
-from cxr_kd.report.inputs import read_inputs
+from cxr_kd.report.headline import answer, badge, cost_sentences
 from cxr_kd.report.published import (
     mean_table,
     own_column,
@@ -22,6 +21,7 @@ from cxr_kd.report.published import (
     published_tables,
     traps,
 )
+from cxr_kd.report.study_files import read_inputs
 from cxr_kd.report.style import arm_styles
 from cxr_kd.report.tables import Cell, Table, estimate, estimate_text
 

@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 from cxr_kd.data.loader import Batches
 from cxr_kd.distill.objective import Objective
 from cxr_kd.distill.teacher import LiveTeacher, ask
+from cxr_kd.errors import TrainingError
 from cxr_kd.files import read_json
-from cxr_kd.models import registry
-from cxr_kd.settings import Augmentation, Training
-from cxr_kd.training.average import WeightAverage
-from cxr_kd.training.fit import TrainingError, fit, schedule
+from cxr_kd.models.build import build
+from cxr_kd.study.settings import Augmentation, Training
+from cxr_kd.training.ema import WeightEma
+from cxr_kd.training.fit import fit, schedule
 
 FINDINGS = ("Bright", "Left")
 TRAINING = Training(epochs=4, batch_size=16, learning_rate=2e-3)
@@ -29,7 +30,7 @@ def batches_of(cache, table, **settings):
 
 def network(seed=0):
     torch.manual_seed(seed)
-    return registry.build("eeea_net_c2", FINDINGS, image_size=32)
+    return build("eeea_net_c2", FINDINGS, image_size=32)
 
 
 def train(model, batches, resume, *, validate=None, training=TRAINING, belongs_to="these settings", **more):
@@ -119,7 +120,7 @@ def test_the_average_of_weights_is_validated_and_kept(cache, table, tmp_path):
 
 def test_the_average_is_the_recursion_it_says():
     model, decay = network(), 0.5
-    average = WeightAverage(model, decay)
+    average = WeightEma(model, decay)
     expected = model.head.output.weight.detach().clone()
     for step in range(4):
         with torch.no_grad():

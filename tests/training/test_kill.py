@@ -23,8 +23,9 @@ from cxr_kd.data.cache import build_cache
 from cxr_kd.data.loader import Batches
 from cxr_kd.distill.objective import Objective
 from cxr_kd.distill.teacher import ask
-from cxr_kd.models import registry, weights
-from cxr_kd.settings import Augmentation, Training
+from cxr_kd.models import weights
+from cxr_kd.models.build import build
+from cxr_kd.study.settings import Augmentation, Training
 from cxr_kd.training.fit import fit
 
 KILLS = int(os.environ.get("CXR_KD_KILLS", "3"))
@@ -43,8 +44,8 @@ def distil(folder: Path, training: Training = TRAINING, validate=None) -> None:
     )
     objective = Objective({"focal_bce": 1.0, "logit_mse": 0.5, "map_cosine": 0.1})
     torch.manual_seed(3)
-    teacher = registry.build("eeea_net_c2", FINDINGS, image_size=32)
-    student = registry.build("eeea_net_c2", FINDINGS, image_size=32)
+    teacher = build("eeea_net_c2", FINDINGS, image_size=32)
+    student = build("eeea_net_c2", FINDINGS, image_size=32)
     student.backbone = torch.nn.Sequential(student.backbone, torch.nn.Dropout(0.2))
     print("ready", flush=True)  # all is imported
     answers = ask(teacher, batches, folder, "key", needs=objective.needs)

@@ -9,15 +9,14 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from cxr_kd import study as studies
-from cxr_kd.data.errors import DataError
 from cxr_kd.data.prepare import Prepared, prepare
 from cxr_kd.data.splits import Split
 from cxr_kd.data.trained_on import TrainedOn
-from cxr_kd.distill.teacher import TeacherError
+from cxr_kd.errors import DataError, TeacherError
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.files import read_json
 from cxr_kd.models import weights
-from cxr_kd.training.run import load, read_trained_on, train
+from cxr_kd.training.run import load_run, read_trained_on, train
 from cxr_kd.training.scoring import one_pair, predict, validation_auroc
 
 TINY = """
@@ -41,7 +40,7 @@ def study_of(folder, text=TINY):
     file = folder / "studies" / "tiny.yaml"
     file.parent.mkdir(exist_ok=True)
     file.write_text(text)
-    return studies.load(file)
+    return studies.load_study(file)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def test_the_predictions_are_those_of_the_weights_that_were_kept(home, data):
     folder = train(study, run, data)
     kept = Predictions.read(folder / "predictions-test.parquet")
     assert tuple(kept.frame["image_id"]) == data.split.test
-    assert abs(kept.logits - predict(load(study, run, data), data, "test")).max() < 1e-5
+    assert abs(kept.logits - predict(load_run(study, run, data), data, "test")).max() < 1e-5
 
 
 def test_a_run_is_trained_again_only_when_what_it_depends_on_has_changed(home, data, capsys):
@@ -113,7 +112,7 @@ def test_a_network_of_another_split_is_not_used(home, data):
     swapped = Prepared(data.table, data.cache, Split("swapped", train=test, validation=validation, test=train_ids))
     seen = len(train_ids)
     with pytest.raises(DataError, match=rf"trained on {seen} of the {seen} images on the test side"):
-        load(study, run, swapped)
+        load_run(study, run, swapped)
 
 
 def test_a_student_is_not_scored_on_what_its_teacher_was_trained_on(home, data):
@@ -126,7 +125,7 @@ def test_a_student_is_not_scored_on_what_its_teacher_was_trained_on(home, data):
     before = path.read_bytes()
     weights.save(weights.load(path), path, {"trained_on": other.to_card()})
     for run in (alone, taught):  # taught before its teacher was changed
-        load(study, run, data)
+        load_run(study, run, data)
     (study.folder(taught) / "card.json").unlink()
     with pytest.raises(DataError, match=r"eeea_net_c2-seed0.*trained on 1 of the \d+ images on the test side"):
         train(study, taught, data)
@@ -151,7 +150,7 @@ def test_a_teacher_that_has_changed_is_asked_again(home, data):
     teacher, _, student = study.all_runs
     train(study, student, data)
     keys = [read_json(study.folder(teacher) / "answers" / "record.json")["key"]]
-    model = load(study, teacher, data)
+    model = load_run(study, teacher, data)
     told = weights.read_metadata(study.folder(teacher) / "model.safetensors")
     with torch.no_grad():
         model.head.output.bias += 1
@@ -170,7 +169,7 @@ def test_a_student_is_not_trained_against_a_teacher_whose_weights_did_not_load(h
     told = pd.read_csv(history)
     try:
         # An AUROC that is well below what these weights reach, or well above.
-        found = validation_auroc(load(study, teacher, data), data)
+        found = validation_auroc(load_run(study, teacher, data), data)
         told.assign(validation_auroc=found - 0.2 if found > 0.5 else found + 0.2).to_csv(history, index=False)
         (study.folder(student) / "card.json").unlink(missing_ok=True)
         for kept in study.folder(teacher).glob("answers*"):

@@ -8,10 +8,10 @@ from cxr_kd import study as studies
 from cxr_kd.data.prepare import Prepared, prepare
 from cxr_kd.distill import teacher as teachers
 from cxr_kd.distill.outputs import observe
+from cxr_kd.errors import StudyError
 from cxr_kd.explanation.examples import choose, explain
 from cxr_kd.files import read_json
-from cxr_kd.settings import StudyError
-from cxr_kd.training.run import load, read_trained_on, train
+from cxr_kd.training.run import load_run, read_trained_on, train
 
 PAPER = ("eeea_net_c2", "ofa_595", "densenet161", "visformer_s", "autoformer_v2_t")
 TINY = """
@@ -36,7 +36,7 @@ def study_of(folder, *students: str, teachers=PAPER) -> studies.Study:
     file.parent.mkdir(exist_ok=True)
     lines = "\n".join(f"  - {student}" for student in students)
     file.write_text(TINY.format(teachers=", ".join(teachers), students=lines))
-    return studies.load(file)
+    return studies.load_study(file)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_every_teacher_of_the_paper_learns_teaches_and_explains(home, data, name
     train(study, student, data)
     history = study.folder(student) / "history.csv"
     assert "map_cosine" in history.read_text()
-    networks = {run.arm: load(study, run, data) for run in (teacher, student)}
+    networks = {run.arm: load_run(study, run, data) for run in (teacher, student)}
     pair = choose(data, 2)
     for example, (image_id, finding) in zip(explain(networks, data, pair), pair, strict=True):
         image = torch.from_numpy(data.cache.images[data.cache.rows([image_id])][:, None].copy())

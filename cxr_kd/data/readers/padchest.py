@@ -1,0 +1,201 @@
+"""PadChest, on the layout in which BIMCV publishes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cxr_kd.data.label_file import OLDEST, LabelFile, read_label_file, sexes, unknown_ages
+from cxr_kd.data.readers.padchest_files import UNREADABLE
+from cxr_kd.data.readers.padchest_labels import FINDINGS, UNRELIABLE, column, label_sets, refuse_unknown, spelling
+from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
+from cxr_kd.errors import DataError
+from cxr_kd.study.data_settings import LAYOUTS, PadchestSettings
+
+PROJECTIONS = ("PA", "AP", "AP_horizontal", "L", "COSTAL", "EXCLUDE")
+
+SOURCE = {
+    "name": "PadChest",
+    "citation": (
+        "Bustos A, Pertusa A, Salinas JM, de la Iglesia-Vayá M. PadChest: A large chest x-ray image dataset with "
+        "multi-label annotated reports. Medical Image Analysis 66, 2020."
+    ),
+    "licence": "PadChest Dataset Research Use Agreement: research only, not to be passed on",
+    "where": "BIMCV, Medical Imaging Databank of the Valencia Region, after registration (1 TB in 54 archives)",
+    "labels": (
+        "mined from the reports, of the whole exam; matched as whole labels, so that a label of the tree does not "
+        "stand for those above it (atypical pneumonia is not counted as pneumonia); a finding not named is taken as 0"
+    ),
+}
+
+PUBLISHED = Published(source="Bustos et al. 2020 (109,931 exams)", images=160_868, patients=67_625)
+PUBLISHED_LATER = Published(source="copies of the table that are in use: 7 rows fewer", images=160_861, patients=0)
+
+_LABEL_TABLES = tuple(f"PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv{end}" for end in ("", ".gz"))
+_COLUMNS = ("ImageID", "ImageDir", "StudyDate_DICOM", "StudyID", "PatientID", "PatientBirth", "PatientSex_DICOM",
+            "Projection", "Pediatric", "MethodLabel", "Labels")  # fmt: skip
+_NO_LABEL = "rows without a label"
+
+
+def read(
+    root: Path, findings: Sequence[str] | None = None, options: PadchestSettings | None = None, *, images: bool = True
+) -> CxrTable:
+    """Read PadChest, or any part of it that is in its own layout, from the folder `root`.
+
+    160,868 radiographs (16-bit PNG, full size) of 67,625 patients of the Hospital San Juan de Alicante, 2009 to 2017;
+    174 radiographic findings and 19 differential diagnoses, which are read unless `findings` says which labels. 27 % of
+    the reports were labelled by physicians (`MethodLabel` Physician), the others by a recurrent network that learned
+    from them; `options` say whether the latter are read, and which projections.
+
+    Layout: `PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv`, or that with `.gz`, and the images in the root, in
+    `images/`, or in the numbered folders of the archives (`0/` to `54/`) in either.
+
+    `Labels` is a written list of texts with stray spaces and empty entries; a label is matched as a whole, whatever its
+    case and spacing. `view` is `Projection`; `age` the year of the exam less that of birth, so up to a year too high.
+    Further columns: `exam` (StudyID), `labelled_by` (MethodLabel) and `pediatric` (bool): images taken by a pediatric
+    protocol are read like others, and counted in `source`, for the authors left them in.
+
+    Rows are left out and counted, each by the first reason that holds: no label, a label that says that the others
+    can't be relied on, another projection, labelled by the network, a file known to be unreadable, no image file.
+    Rows that repeat an earlier one in every column read are dropped and counted. Without `images` no file is looked
+    for, nothing is left out for another reason, and labels are unknown where a row has none.
+
+    Citation, licence and where to get it: `SOURCE`. There is no official split.
+
+    Raises:
+        DataError: where there are no images or no label table (and says what to put where), for a finding or projection
+            that nobody knows, and where the table can't be trusted: with the file, the line and the column.
+    """
+    root, options, findings = Path(root), options or PadchestSettings(), tuple(findings or FINDINGS)
+    label_table = next((root / name for name in _LABEL_TABLES if (root / name).is_file()), None)
+    files = _image_files(root) if images else {}
+    if label_table is None or (images and not files):
+        raise DataError(_what_to_put_where(root, files or not images, label_table))
+    file, counts = _distinct_rows(read_label_file(label_table, _COLUMNS))
+    labels = _labels(file, findings, options)
+    frame = _frame(file, files)
+    for finding in findings:
+        frame[finding] = column(finding, labels)
+    if images:
+        counts[NO_ROW] = len(files.keys() - set(file["ImageID"]))
+        frame = _usable(frame, labels, options, files, counts)
+        if frame.empty:
+            raise DataError(_nothing_left(root, counts, label_table))
+    counts |= unknown_ages(frame)
+    whole = len(file.rows) in (PUBLISHED.images, PUBLISHED_LATER.images) and not counts.get(NO_FILE)
+    return CxrTable(
+        dataset="padchest",
+        kind="full" if whole else "mini",
+        root=root,
+        frame=frame,
+        findings=findings,
+        left_out=counts,
+        left_out_ids=frozenset(file["ImageID"]) - frozenset(frame["image_id"]),
+        source={**SOURCE, **_in_words(frame)},
+    )
+
+
+def _distinct_rows(file: LabelFile) -> tuple[LabelFile, dict[str, int]]:
+    """Return the file without the rows that are equal to an earlier one in every column read, and how many they are."""
+    again = file.rows.duplicated()
+    file = LabelFile(file.path, file.rows[~again].reset_index(drop=True), file.lines[~again.to_numpy()])
+    file.refuse(~file["ImageID"].str.contains(r"\A[^/\\\x00]+\.png\Z"), "ImageID", "is not the name of a PNG file")
+    file.refuse_repeats("ImageID")
+    file.refuse(file["PatientID"] == "", "PatientID", "is blank; without patients there is no honest split")
+    return file, {"rows that repeat an earlier one": int(again.sum())}
+
+
+def _labels(file: LabelFile, findings: Sequence[str], options: PadchestSettings) -> pd.Series:
+    """Return the labels of each row, as sets; refuses what the study asks for and nobody knows."""
+    sets = label_sets(file)
+    refuse_unknown("projection", options.projections, {name: name for name in (*PROJECTIONS, *file["Projection"])})
+    refuse_unknown("finding", findings, {spelling(n): n for n in (*sorted(set().union(*sets.values())), *FINDINGS)})
+    return file["Labels"].map(sets)
+
+
+def _frame(file: LabelFile, files: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows without their labels; `path` where the file is, or else where its archive would put it."""
+    folder = file["ImageDir"].str.extract(r"\A([0-9]*)(?:\.0)?\Z")[0]
+    file.refuse(folder.isna(), "ImageDir", "is not the number of a folder")
+    paths = zip(file["ImageID"], folder.where(folder == "", folder + "/"), strict=True)
+    return pd.DataFrame(
+        {
+            "image_id": file["ImageID"],
+            "path": pd.Series([files.get(name, f"{folder}{name}") for name, folder in paths], dtype=object),
+            "patient_id": file["PatientID"],
+            "view": file["Projection"],
+            "age": _ages(file["StudyDate_DICOM"], file["PatientBirth"]),
+            "sex": sexes(file["PatientSex_DICOM"]),
+            "exam": file["StudyID"],
+            "labelled_by": file["MethodLabel"],
+            "pediatric": file["Pediatric"] == "PED",
+        }
+    )
+
+
+def _ages(exam: pd.Series, birth: pd.Series) -> pd.Series:
+    """Return years, from dates such as 20131223 and years such as 1967 or 1967.0; NaN for what is no person's age."""
+    exam_year = exam.str.extract(r"\A([0-9]{4})[0-9]{4}(?:\.0)?\Z")[0].astype(float)
+    ages = exam_year - birth.str.extract(r"\A([0-9]{4})(?:\.0)?\Z")[0].astype(float)
+    return ages.where(ages.between(0, OLDEST))
+
+
+def _usable(
+    frame: pd.DataFrame,
+    labels: pd.Series,
+    options: PadchestSettings,
+    files: Mapping[str, str],
+    counts: dict[str, int],
+) -> pd.DataFrame:
+    """Return the rows that can be used; `counts` gets the others, each by the first reason that holds."""
+    reasons = {_NO_LABEL: labels.map(len) == 0}
+    for label, words in UNRELIABLE.items():
+        reasons[words] = pd.Series([label in found for found in labels])
+    reasons[f"projections other than {', '.join(options.projections)}"] = ~frame["view"].isin(options.projections)
+    if options.labelled_by == "physician":
+        reasons["reports labelled by the network"] = frame["labelled_by"] != "Physician"
+    reasons["image files known to be unreadable as published"] = frame["image_id"].isin(UNREADABLE)
+    reasons[NO_FILE] = ~frame["image_id"].isin(files)
+    kept = pd.Series(True, index=frame.index)
+    for reason, holds in reasons.items():
+        counts[reason] = int((kept & holds).sum())
+        kept &= ~holds
+    return frame[kept].reset_index(drop=True)
+
+
+def _in_words(frame: pd.DataFrame) -> dict[str, str]:
+    """What a reader of the report must know of these rows."""
+    physicians, images = int((frame["labelled_by"] == "Physician").sum()), f"of {len(frame):,} images"
+    return {
+        "labelled by": f"physicians: {physicians:,} {images}; the others by a network that learned from them",
+        "children": f"{int(frame['pediatric'].sum()):,} {images} were taken by a pediatric protocol; read like others",
+    }
+
+
+def _image_files(root: Path) -> dict[str, str]:
+    """Return file name -> path relative to the root, of every PNG file in the published folders."""
+    tops = [top for top in ("", "images/") if (root / top).is_dir()]
+    folders = [*tops, *(f"{top}{name}/" for top in tops for name in sorted(os.listdir(root / top)) if name.isdigit())]
+    return {
+        name: f"{folder}{name}"
+        for folder in reversed(folders)  # a name in two folders: the first folder's file is taken
+        if (root / folder).is_dir()
+        for name in os.listdir(root / folder)
+        if name.endswith(".png")
+    }
+
+
+def _nothing_left(root: Path, counts: Mapping[str, int], label_table: Path) -> str:
+    if counts[NO_FILE]:
+        return _what_to_put_where(root, False, label_table)
+    why = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items() if count)
+    return f"{label_table}: no row can be used ({why}); set projections and labelled_by of the study's padchest part"
+
+
+def _what_to_put_where(root: Path, images: object, label_table: Path | None) -> str:
+    missing = [] if images else ["no image of the label table" if label_table else "no image"]
+    missing += [] if label_table else ["no label table"]
+    return f"{root}: {' and '.join(missing)} of PadChest. Put there {LAYOUTS['padchest']}."

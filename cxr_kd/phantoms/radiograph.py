@@ -1,0 +1,80 @@
+"""From an exam (who, and which findings) to a radiograph: anatomy, findings, drain, film, masks and boxes."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cxr_kd.phantoms.anatomy import Scene, absorption, develop, scene_of
+from cxr_kd.phantoms.body import AXIS, LEFT, RIGHT, Anatomy, exam, person
+from cxr_kd.phantoms.findings import DRAW, RESHAPE
+from cxr_kd.phantoms.labels import FINDINGS, Exam
+from cxr_kd.phantoms.lesion import Lesion
+
+MASK_LEVEL = 0.4  # a pixel belongs to a finding where the finding has reached this share of its full effect
+
+
+@dataclass(frozen=True, eq=False)
+class Radiograph:
+    """Pixels uint8 (S, S), masks {finding: bool (S, S)}, boxes {finding: (x, y, width, height)} as image fractions."""
+
+    image: np.ndarray
+    masks: dict[str, np.ndarray]
+    boxes: dict[str, tuple[float, float, float, float]]
+
+
+def radiograph(exam_: Exam, size: int, *, seed: int, conspicuity: float) -> Radiograph:
+    """Draw one exam; the same arguments give the same pixels, and another size the same body."""
+    rng = np.random.default_rng([seed, 3, exam_.patient, exam_.number])
+    body = person(np.random.default_rng([seed, 4, exam_.patient]), exam_.age, exam_.sex == "M")
+    anatomy = exam(rng, body, exam_.view)
+    names = [name for name, present in zip(FINDINGS, exam_.truth, strict=True) if present]
+    lesions = {name: _lesion(name, exam_, seed, conspicuity, rng) for name in names}
+    for name in names:
+        anatomy = RESHAPE[name](anatomy, lesions[name]) if name in RESHAPE else anatomy
+    scene = scene_of(_possible(anatomy), size)
+    masks = {name: _mask(DRAW[name](scene, lesions[name])) for name in names}
+    if exam_.drain:
+        _chest_drain(scene, lesions["Pneumothorax"].side if "Pneumothorax" in lesions else LEFT, rng)
+    image = develop(absorption(scene), scene, rng)
+    return Radiograph(image, masks, {name: _box(mask) for name, mask in masks.items()})
+
+
+def _lesion(name: str, exam_: Exam, seed: int, conspicuity: float, rng: np.random.Generator) -> Lesion:
+    """A patient's finding keeps its place and roughly its severity; a drained pneumothorax is smaller."""
+    own = np.random.default_rng([seed, 5, exam_.patient, FINDINGS.index(name)])
+    side = LEFT if own.random() < 0.45 else RIGHT
+    severity = min(max(own.random() + 0.15 * rng.normal(), 0.0), 1.0)
+    if name == "Pneumothorax" and exam_.drain:
+        severity = 0.7 * severity
+    return Lesion(side, severity, conspicuity, own)
+
+
+def _possible(anatomy: Anatomy) -> Anatomy:
+    """Findings add up: keep the diaphragm below the hila and the heart inside the chest."""
+    right, left = (min(max(height, 3.5), 12.5) for height in anatomy.dome)
+    return replace(anatomy, dome=(right, left), heart=min(anatomy.heart, 1.45 * anatomy.cage))
+
+
+def _mask(support: np.ndarray) -> np.ndarray:
+    """Bool (S, S); the strongest pixel alone where an image is too small for the finding."""
+    return np.asarray(support >= min(MASK_LEVEL, float(support.max())))
+
+
+def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    height, width = mask.shape
+    x, y = columns[0] / width, rows[0] / height
+    return float(x), float(y), float((columns[-1] + 1) / width - x), float((rows[-1] + 1) / height - y)
+
+
+def _chest_drain(scene: Scene, side: int, rng: np.random.Generator) -> None:
+    """A tube from the lateral chest wall up to the apex: two walls and a radio-opaque stripe."""
+    frame, anatomy = scene.frame, scene.anatomy
+    enters, ends = rng.uniform(1.0, 4.5), anatomy.apex + rng.uniform(2.0, 4.0)
+    along = np.clip((enters - AXIS) / (enters - ends), -1, 1)
+    start, stop = anatomy.cage + 0.6, rng.uniform(4.5, 7.0)
+    course = side * (start + (stop - start) * np.sign(along) * np.abs(along) ** 0.8)
+    offset = frame.x - frame.along(course.astype(np.float32))
+    present = frame.soft(frame.y - ends, 0.3) * frame.soft(enters + 1.8 - frame.y, 0.3)
+    tube = 0.13 * frame.band(offset, 0.85, 0.2) + 0.16 * frame.band(offset, 0.25, 0.1)
+    scene.added = scene.added + tube * present

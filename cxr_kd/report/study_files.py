@@ -1,0 +1,109 @@
+"""Everything that the report is written from, read from the study's files and checked to belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxr_kd.errors import ReportError
+from cxr_kd.evaluation.ablation import FILES, read_ablation
+from cxr_kd.evaluation.study_results import read_results
+from cxr_kd.files import read_json
+from cxr_kd.study import Study
+from cxr_kd.study.arms import arms
+
+PICTURES = {  # what notebook 01 draws -> what the report says below it
+    "data-contact-sheet.png": "Radiographs of the data set, with what is marked on them.",
+    "data-patients.png": "Who the patients are, and how they were radiographed.",
+    "data-cooccurrence.png": "Which findings come together.",
+}
+DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", "quarantine", "brightest")  # newer ones
+COST_COLUMNS = ("run", "parameters", "macs", "file_mb", "latency_ms_median", "latency_ms_p25", "latency_ms_p75", "cpu",
+                "image_size")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The files of a study: data.json, its pictures (file, caption), cards by run, histories by arm, the results,
+    the explanation figures (file, caption), device.csv with the column `arm`, one row an arm, and an ablation's two
+    frames (`evaluation.ablation.read_ablation`), where the study has one."""
+
+    data: Mapping[str, Any]
+    pictures: Sequence[tuple[Path, str]]
+    cards: Mapping[str, Mapping[str, Any]]
+    histories: Mapping[str, Sequence[pd.DataFrame]]
+    evaluations: pd.DataFrame
+    comparisons: pd.DataFrame
+    explanations: Sequence[tuple[Path, str]]
+    cost: pd.DataFrame
+    ablation: tuple[pd.DataFrame, pd.DataFrame] | None
+
+
+def read_inputs(study: Study) -> Inputs:
+    """Read a study's files. Raises ReportError where one is missing, or was made on another split than the data now."""
+    data = _data(study)
+    cards = {}
+    for run in study.all_runs:
+        path = _needed(study.folder(run) / "card.json", "02_teacher" if run.role == "teacher" else "03_distill")
+        cards[run.name] = read_json(path)
+        if cards[run.name]["split_sha256"] != data["split"]["sha256"]:
+            raise ReportError(f"{path}: trained on another split than the one in data.json; train this run again")
+        if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
+            raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
+    for name in ("evaluations.csv", "comparisons.csv", *(FILES if study.ablation else ())):
+        _needed(study.runs / name, "04_ablation")
+    evaluations, comparisons = read_results(study)
+    if set(evaluations["arm"]) != set(arms(study)):
+        raise ReportError(
+            f"{study.runs / 'evaluations.csv'}: holds other networks than the study; run 04_ablation again"
+        )
+    return Inputs(
+        data=data,
+        pictures=[(study.runs / n, text) for n, text in PICTURES.items() if (study.runs / n).is_file()],
+        cards=cards,
+        histories={
+            arm: [pd.read_csv(_needed(study.folder(run) / "history.csv", "03_distill")) for run in runs]
+            for arm, runs in arms(study).items()
+        },
+        evaluations=evaluations,
+        comparisons=comparisons,
+        explanations=_explanations(study.runs / "explanations"),
+        cost=_cost(study),
+        ablation=read_ablation(study) if study.ablation else None,
+    )
+
+
+def _data(study: Study) -> dict[str, Any]:
+    path = _needed(study.runs / "data.json", "01_data")
+    data: dict[str, Any] = read_json(path)
+    if missing := [key for key in DATA_KEYS if key not in data]:
+        raise ReportError(f"{path}: no {', '.join(missing)}; run 01_data again")
+    return data
+
+
+def _explanations(folder: Path) -> list[tuple[Path, str]]:
+    """The figures that explanations.json lists: [{"file": name in the folder, "caption": text}, ...]."""
+    listed = read_json(_needed(folder / "explanations.json", "05_explain"))
+    return [(_needed(folder / entry["file"], "05_explain"), entry["caption"]) for entry in listed]
+
+
+def _cost(study: Study) -> pd.DataFrame:
+    """device.csv with the arm of each run; seeds of an arm are the same network, so the first stands for it."""
+    path = _needed(study.runs / "device.csv", "06_device")
+    frame = pd.read_csv(path)
+    if missing := [column for column in COST_COLUMNS if column not in frame]:
+        raise ReportError(f"{path}: no column {', '.join(missing)}; run 06_device again")
+    arm_of_run = {run.name: arm for arm, runs in arms(study).items() for run in runs}
+    if unknown := sorted(set(frame["run"]) - set(arm_of_run)):
+        raise ReportError(f"{path}: the study has no run {unknown[0]!r}; run 06_device again")
+    return frame.assign(arm=frame["run"].map(arm_of_run)).drop_duplicates("arm").reset_index(drop=True)
+
+
+def _needed(path: Path, notebook: str) -> Path:
+    if not path.is_file():
+        raise ReportError(f"{path}: there is no such file; run notebook {notebook} of this study first")
+    return path

@@ -1,0 +1,98 @@
+"""The steps of a study: which notebook runs with which parameters, after which others, and what it depends on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxr_kd.study.runs import Run
+from cxr_kd.study.settings import digest
+from cxr_kd.study.study import Study
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook with its parameters.
+
+    `identity` changes exactly when a setting changes that this step itself depends on; what the steps it `needs`
+    depend on reaches it through them. `alone` asks for the machine to itself, as a latency measurement does.
+    """
+
+    notebook: str
+    parameters: dict[str, Any]
+    needs: tuple["Step", ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    suffix: str = ""
+    alone: bool = False
+
+    @property
+    def name(self) -> str:
+        """The notebook's name, and the run's where it trains one: `03_distill-eeea_net_c2_alone-seed0`."""
+        return f"{self.notebook}{'-' + self.suffix if self.suffix else ''}"
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the step's own settings and parameters."""
+        return digest([self.notebook, {**self.parameters, "study": ""}, self.settings])
+
+    def executed(self, study: Study, kind: str = "html") -> Path:
+        """Where the executed notebook is written: `html` to read, `ipynb` to open."""
+        return study.reports / "notebooks" / f"{self.name}.{kind}"
+
+
+def steps(study: Study) -> tuple[Step, ...]:
+    """Every step of a study, in an order in which they can run."""
+    told = {"study": str(study.file)}
+    code = _code()
+    data = Step("01_data", told, settings={**study.data_settings(), **_root(study), "code": code})
+    teachers = {run.name: _teacher(study, run, data) for run in study.all_runs if run.role == "teacher"}
+    students = [_student(study, run, data, teachers) for run in study.all_runs if run.role != "teacher"]
+    trained = (*teachers.values(), *students)
+    evaluation = study.evaluation.model_dump()
+    asked = {**evaluation, "ablation": study.ablation.model_dump() if study.ablation else None}
+    ablation = Step("04_ablation", told, needs=trained, settings={**asked, "code": code})
+    explain = Step("05_explain", told, needs=trained, settings={**study.explanation.model_dump(), "code": code})
+    device = Step("06_device", told, needs=trained, settings={**study.device.model_dump(), "code": code}, alone=True)
+    report = Step(
+        "07_report",
+        told,
+        needs=(ablation, explain, device),
+        settings={**asked, "title": study.title, "question": study.question, "code": code},
+    )
+    return (data, *trained, ablation, explain, device, report)
+
+
+def _teacher(study: Study, run: Run, data: Step) -> Step:
+    parameters = {"study": str(study.file), "teacher": run.network, "seed": run.seed}
+    return Step("02_teacher", parameters, (data,), study.run_settings(run), run.name)
+
+
+def _student(study: Study, run: Run, data: Step, teachers: dict[str, Step]) -> Step:
+    parameters = {
+        "study": str(study.file),
+        "student": run.network,
+        "teacher": run.teacher or "alone",
+        "seed": run.seed,
+        "label": run.label,
+    }
+    taught = [teachers[teacher.name] for teacher in study.teacher_runs(run)]
+    return Step("03_distill", parameters, (data, *taught), study.run_settings(run), run.name)
+
+
+def _root(study: Study) -> dict[str, Any]:
+    """Where the data set lies, and what lies there: names, sizes and times of its tables, lists and folders."""
+    root = study.data_root()
+    if study.made_root:  # what lies there comes from settings, which are settings already
+        return {"root": str(root)}
+    named = [study.data.folder.table] if study.data.folder else []
+    named += list(study.data.lists.model_dump().values()) if study.data.lists else []
+    paths = {*root.iterdir(), *root.glob("*/*.csv"), *(root / name for name in named)}  # CheXpert's lie a folder down
+    entries = [(str(path.relative_to(root)), path.stat()) for path in sorted(paths) if path.exists()]
+    return {"root": str(root), "entries": [(name, state.st_size, state.st_mtime_ns) for name, state in entries]}
+
+
+def _code() -> str:
+    """SHA-256 of the library. Steps of seconds run again when it changes; a training only when its settings do."""
+    files = sorted(
+        path for path in Path(__file__).parents[1].rglob("*.*") if path.suffix in (".py", ".html", ".css", ".yaml")
+    )
+    return digest([path.read_text(encoding="utf-8") for path in files])

@@ -1,0 +1,190 @@
+"""A study whose files are all there, made of random logits: artificial, tiny, and of no meaning."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr_kd.evaluation.ablation import compare_ablation, describe_arms, read_students
+from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
+from cxr_kd.evaluation.study_results import compare_study, evaluate_study
+from cxr_kd.explanation.agreement import COLUMNS
+from cxr_kd.explanation.examples import Example
+from cxr_kd.files import write_json
+from cxr_kd.report import data_figures, map_figures
+from cxr_kd.report.style import arm_styles, to_png
+from cxr_kd.study import Study, load_study
+from cxr_kd.study.arms import arms
+
+FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule", "Pneumonia", "Pleural_Thickening", "Hernia")
+SHA = "0123456789abcdef" * 4
+YAML = """\
+title: "Artificial: random logits under the report's tests"
+question: Does the report print what stands in the files, and nothing else?
+data: {{dataset: {dataset}, split: random-70-10-20{more}}}
+image_size: 64
+teachers: [densenet161, visformer_s]
+students:
+  - {{network: eeea_net_c2}}
+  - {{network: eeea_net_c2, teacher: densenet161}}
+  - {{network: eeea_net_c2, teacher: visformer_s}}
+teacher_training: {{epochs: 3}}
+student_training: {{epochs: 3}}
+seeds: {seeds}
+evaluation: {{resamples: 100, minimum_positives: 10}}
+"""
+ABLATION = YAML.replace(
+    "  - {{network: eeea_net_c2, teacher: visformer_s}}\n",
+    """\
+  - {{network: eeea_net_c2, teacher: visformer_s}}
+  - {{network: eeea_net_c2, teacher: densenet161, label: better, objective: {{focal_bce: 1.0, binary_kl: 0.5}}}}
+  - {{network: eeea_net_c2, teacher: densenet161, label: unsteady, views: 2}}
+  - {{network: eeea_net_c2, teacher: densenet161, label: same, objective: {{focal_bce: 1.0, logit_mse: 2.0}}}}
+ablation:
+  reference: eeea_net_c2_from_densenet161
+  questions:
+    Is a teacher worth anything?: [eeea_net_c2_alone]
+    Which loss?: [eeea_net_c2_from_densenet161-better]
+    How many views?: [eeea_net_c2_from_densenet161-unsteady]
+    How much weight?: [eeea_net_c2_from_densenet161-same]
+""",
+).replace("resamples: 100", "resamples: 500")
+STRENGTH = {
+    "eeea_net_c2_from_densenet161-better": 2.2,
+    "eeea_net_c2_from_densenet161-unsteady-seed2": 1.1,
+    "eeea_net_c2_from_densenet161-unsteady": 2.2,
+    "eeea_net_c2_from_densenet161-same": 1.25,
+    "densenet161-seed": 1.7,
+    "visformer_s-seed": 1.5,
+    "eeea_net_c2_alone": 1.0,
+    "eeea_net_c2_from": 1.25,
+}
+
+
+def write_study(home: Path, kind: str, dataset: str, seeds: tuple[int, ...], text: str = YAML) -> None:
+    file = home / "studies" / "artificial.yaml"
+    file.parent.mkdir()
+    more = ", phantom: {images: 1100}" if dataset == "phantom" else ""
+    file.write_text(text.format(dataset=dataset, more=more, seeds=list(seeds)))
+    study = load_study(file)
+    write_json(study.runs / "data.json", data_json(kind, dataset))
+    for run in study.all_runs:
+        write_run(study, run, kind, dataset)
+    evaluate_study(study).to_csv(study.runs / "evaluations.csv", index=False)
+    compare_study(study).to_csv(study.runs / "comparisons.csv", index=False)
+    if study.ablation:
+        write_ablation(study)
+    write_device(study)
+    write_pictures(study)
+
+
+def write_ablation(study: Study) -> None:
+    for run in study.all_runs:
+        if run.role == "teacher":
+            write_json(study.folder(run) / "answers" / "record.json", {"seconds": 12.0 + run.seed, "views": 2})
+            np.save(study.folder(run) / "answers" / "logits.npy", np.zeros(2**18, np.float16))
+    arms = list(read_students(study))
+    frame = pd.DataFrame({"arm": arms, **{column: 0.1 for column in COLUMNS}})
+    compare_ablation(study).to_csv(study.runs / "ablation.csv", index=False)
+    describe_arms(study, frame).to_csv(study.runs / "ablation-arms.csv", index=False)
+
+
+def labels(images: int = 300) -> np.ndarray:
+    drawn = np.random.default_rng(5).random((images, len(FINDINGS)))
+    known = (drawn < [0.1, 0.3, 0.12, 0.15, 0.08, 0.1, 0.0]).astype(float)
+    known[[3, 50, 100, 200], -1] = 1  # Hernia: too few
+    return known
+
+
+def write_run(study: Study, run, kind: str, dataset: str) -> None:
+    folder, known = study.folder(run), labels()
+    shared, random = np.random.default_rng(6), np.random.default_rng(list(run.name.encode()))
+    strength = next(value for start, value in STRENGTH.items() if run.name.startswith(start))
+    logits = strength * known + 0.8 * shared.normal(size=known.shape) + 0.6 * random.normal(size=known.shape)
+    for side in ("validation", "test"):
+        metadata = PredictionsMetadata.model_validate({
+            "study": study.name, "dataset": dataset, "kind": kind, "run": run.name, "network": run.network,
+            "split": study.data.split, "split_sha256": SHA, "side": side, "split_sides": {}, "findings": FINDINGS,
+        })  # fmt: skip
+        ids, patients = [f"i{i}" for i in range(len(known))], [f"p{i // 3}" for i in range(len(known))]
+        Predictions.from_arrays(ids, patients, known, logits, metadata).write(folder / f"predictions-{side}.parquet")
+    epochs = np.arange(1, 9)
+    history = {"epoch": epochs, "loss": 0.3 * np.exp(-epochs / 4) + 0.02 * strength, "seconds": 3.0}
+    pd.DataFrame({**history, "validation_auroc": 0.5 + 0.2 * strength * (1 - np.exp(-epochs / 3))}).to_csv(
+        folder / "history.csv", index=False
+    )
+    write_json(folder / "card.json", {
+        "study": study.name, "network": run.network, "run": run.name, "role": run.role, "teacher": run.teacher,
+        "objective": dict(run.objective), "seed": run.seed, "findings": FINDINGS, "split_sha256": SHA,
+        "parameters": 4_732_838, "epochs": 8, "seconds": 83.4, "peak_memory_mb": 913.2, "device": "CPU, 1 threads",
+        "versions": {"python": "3.11.2", "torch": "2.9.1", "timm": "1.0.22"}, "git_commit": "c0ffee" * 6 + "beef",
+        "settings_sha256": study.identity(run, SHA), "finished": "2026-01-02T03:04:05+00:00",
+    })  # fmt: skip
+
+
+def data_json(kind: str, dataset: str) -> dict:
+    sides = {"train": (700, 233), "validation": (100, 33), "test": (300, 100)}
+    known = {side: {f: images - 10 * (f == "Hernia") for f in FINDINGS} for side, (images, _) in sides.items()}
+    positives = {side: {f: int(n * (0.05 + 0.03 * k)) for k, (f, n) in enumerate(known[side].items())}
+                 for side in sides}  # fmt: skip
+    age = {"known": 30, "lower_quartile": 31.0, "median": 47.0, "upper_quartile": 59.0}
+    return {
+        "dataset": dataset, "kind": kind, "identity": SHA, "image_size": 64, "brightest": 250.0,
+        "images": 1100, "patients": 366, "quarantined": 2, "quarantine": {"the file is empty (0 bytes)": 2},
+        "source": {"name": "Artificial radiographs", "citation": "These tests", "licence": "none", "where": "nowhere",
+                   "blank labels": "a blank is not a zero"},
+        "findings": FINDINGS, "left_out": {"lateral view": 12},
+        "split": {"name": "random-70-10-20", "sha256": SHA,
+                  "sides": {side: {"images": i, "patients": p} for side, (i, p) in sides.items()}},
+        "positives": positives, "known": known,
+        "prevalence": {side: {f: positives[side][f] / known[side][f] for f in FINDINGS} for side in sides},
+        "views": {side: {"PA": images - 9, "AP": 9} for side, (images, _) in sides.items()},
+        "patients_by_sex": {side: {"women": n - 20, "men": 20, "unknown": 0} for side, (_, n) in sides.items()},
+        "age": {side: age for side in sides},
+        "marks": {"boxes": {"Mass": 4}, "boxed_images": 3, "masks": False},
+    }  # fmt: skip
+
+
+def write_device(study: Study) -> None:
+    costs = {"densenet161": (26_502_902, 7.8e9, 106.3, 210.0), "visformer_s": (39_466_222, 4.9e9, 158.0, 150.0)}
+    rows = []
+    for run in (run for runs in arms(study).values() for run in runs):
+        parameters, macs, size, latency = costs.get(run.network, (4_732_838, 0.29e9, 19.1, 31.0))
+        rows.append({"run": run.name, "network": run.network, "parameters": parameters, "macs": macs, "file_mb": size,
+                     "latency_ms_median": latency, "latency_ms_p25": latency * 0.95, "latency_ms_p75": latency * 1.1,
+                     "cpu": "Artificial CPU", "image_size": 64})  # fmt: skip
+    pd.DataFrame(rows).to_csv(study.runs / "device.csv", index=False)
+
+
+def radiograph(seed: int = 0, size: int = 64) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] / size
+    noise = np.random.default_rng(seed).normal(0, 8, (size, size))
+    lungs = 90 * (np.exp(-((x - 0.3) ** 2 + (y - 0.5) ** 2) / 0.03) + np.exp(-((x - 0.7) ** 2 + (y - 0.5) ** 2) / 0.03))
+    return (190 - lungs + noise).clip(0, 255).astype(np.uint8)
+
+
+def explained(study: Study) -> list[Example]:
+    random, mask = np.random.default_rng(1), np.hypot(*(np.mgrid[:64, :64] - 40)) < 9
+    truths = (mask, (0.2, 0.3, 0.3, 0.25), None)
+    return [
+        Example(
+            radiograph(i), f"i{i}", FINDINGS[i], 1.0,
+            maps={a: random.gamma(1, 1, (2, 2)) * (a != "eeea_net_c2_alone") for a in arm_styles(study)},
+            logits={a: float(random.normal()) for a in arm_styles(study)}, truth=truth,
+        )
+        for i, truth in enumerate(truths)
+    ]  # fmt: skip
+
+
+def write_pictures(study: Study) -> None:
+    sheet = data_figures.contact_sheet([data_figures.Picture(radiograph(i), f"artificial {i}") for i in range(10)])
+    (study.runs / "data-contact-sheet.png").write_bytes(to_png(sheet))
+    folder = study.runs / "explanations"
+    folder.mkdir(exist_ok=True)
+    figure = map_figures.explanation(explained(study), arm_styles(study))
+    (folder / "explained.png").write_bytes(to_png(figure))
+    write_json(folder / "explanations.json", [{"file": "explained.png", "caption": "Artificial maps over noise."}])
+    pages = study.reports / "notebooks"
+    pages.mkdir(parents=True, exist_ok=True)
+    for name in ("01_data", "02_teacher-densenet161-seed0", "05_explain"):
+        (pages / f"{name}.html").write_text("<!doctype html><title>an executed notebook</title>")
