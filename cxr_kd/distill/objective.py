@@ -15,7 +15,7 @@ LabelLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # the student's logits, 
 TeacherLoss = Callable[[Outputs, Outputs], Tensor]  # student, teacher
 Given = TypeVar("Given")
 
-NEEDS: Mapping[LossName, Need] = {"map_cosine": "maps", "attention_transfer": "attention", "hint": "features"}
+NEEDS: Mapping[LossName, Need] = {"map_cosine": "evidence", "attention_transfer": "attention", "hint": "features"}
 
 
 class Objective:
@@ -95,7 +95,7 @@ def _teacher_losses(settings: LossSettings, module: nn.ModuleDict) -> dict[LossN
         "l2d": _between_logits(losses.l2d),
         "correlation": _between_logits(losses.correlation),
         "map_cosine": lambda student, teacher: map_losses.map_cosine(
-            student.part("maps"), teacher.part("maps"), teacher.logits
+            student.part("evidence"), teacher.part("evidence"), teacher.logits
         ),
         "attention_transfer": lambda student, teacher: map_losses.attention_transfer(
             student.part("attention"), teacher.part("attention")

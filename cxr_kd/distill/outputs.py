@@ -10,19 +10,19 @@ from torch import Tensor
 from cxr_kd.distill.map_losses import attention, on_one_grid, unit
 from cxr_kd.models.classifier import CxrClassifier
 
-Need = Literal["maps", "attention", "features"]  # what an objective may ask for beside the logits
+Need = Literal["evidence", "attention", "features"]  # what an objective may ask for beside the logits
 
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
     """Logits (B, L), and what else was asked for.
 
-    `maps` (B, L, h, w): evidence for and against each finding, before Grad-CAM's relu, in logits; `attention`
+    `evidence` (B, L, h, w): evidence for and against each finding, before Grad-CAM's relu, in logits; `attention`
     (B, h, w): mean squared feature of each cell; `features` (B, K, h, w): the last feature map.
     """
 
     logits: Tensor
-    maps: Tensor | None = None
+    evidence: Tensor | None = None
     attention: Tensor | None = None
     features: Tensor | None = None
 
@@ -43,7 +43,7 @@ class Outputs:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Outputs":
         """The same, with every part changed."""
-        optional = (None if part is None else change(part) for part in (self.maps, self.attention, self.features))
+        optional = (None if part is None else change(part) for part in (self.evidence, self.attention, self.features))
         return Outputs(change(self.logits), *optional)
 
 
@@ -53,14 +53,14 @@ def observe(model: CxrClassifier, images: Tensor, needs: Collection[Need] = ()) 
     pooled = model.pool(features)  # (B, K)
     return Outputs(
         model.head(pooled),
-        maps=model.evidence(features, pooled) if "maps" in needs else None,
+        evidence=model.evidence(features, pooled) if "evidence" in needs else None,
         attention=attention(features) if "attention" in needs else None,
         features=features if "features" in needs else None,
     )
 
 
-def together(answers: Sequence[Outputs]) -> Outputs:
-    """Several teachers as one: the mean of their logits, and of their maps and attention, each at unit norm.
+def mean_outputs(answers: Sequence[Outputs]) -> Outputs:
+    """Several teachers as one: the mean of their logits, and of their evidence and attention, each at unit norm.
 
     Maps of different grids meet on the smallest. Features have no mean, as each network's channels are its own: only
     a single teacher has them. What one teacher lacks, all of them lack.
@@ -69,7 +69,7 @@ def together(answers: Sequence[Outputs]) -> Outputs:
         return answers[0]
     return Outputs(
         torch.stack([answer.logits.float() for answer in answers]).mean(dim=0),
-        maps=_mean([answer.maps for answer in answers]),
+        evidence=_mean([answer.evidence for answer in answers]),
         attention=_mean([answer.attention for answer in answers]),
     )
 

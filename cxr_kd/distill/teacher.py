@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from cxr_kd.data.loader import Batch, Batches
 from cxr_kd.data.splits import Split
-from cxr_kd.distill.outputs import Need, Outputs, observe, together
+from cxr_kd.distill.outputs import Need, Outputs, observe, mean_outputs
 from cxr_kd.errors import TeacherError
 from cxr_kd.files import read_json, write_json
 from cxr_kd.models.classifier import CxrClassifier
@@ -46,7 +46,7 @@ class LiveTeacher:
             return observe(self.network, batch.images.to(self._device), self._needs)
 
 
-class Together:
+class TeacherEnsemble:
     """Several teachers who answer as one, kept or live: the mean of what they say (`outputs.together`)."""
 
     def __init__(self, teachers: Sequence[Teacher]) -> None:
@@ -54,7 +54,7 @@ class Together:
 
     def of(self, batch: Batch) -> Outputs:
         """The mean of their answers to a batch, float32."""
-        return together([teacher.of(batch) for teacher in self._teachers])
+        return mean_outputs([teacher.of(batch) for teacher in self._teachers])
 
 
 class Answers:

@@ -56,7 +56,7 @@ def map_agreement(network: CxrClassifier, other: CxrClassifier, data: Prepared, 
     parts = []
     with torch.inference_mode():
         for batch in batches.epoch(0):
-            maps = [observe(each, batch.images, {"maps"}).part("maps") for each in networks]
+            maps = [observe(each, batch.images, {"evidence"}).part("evidence") for each in networks]
             present = (batch.labels == 1) & batch.known
             parts.append(torch.where(present, cosine(*maps), torch.nan))
     return torch.cat(parts).numpy()

@@ -15,7 +15,7 @@ from cxr_kd.data.trained_on import TrainedOn
 from cxr_kd.distill.losses import positive_rates
 from cxr_kd.distill.objective import NEEDS, Objective
 from cxr_kd.distill.outputs import Need
-from cxr_kd.distill.teacher import Answers, LiveTeacher, Teacher, Together, ask, kept, only_training_images
+from cxr_kd.distill.teacher import Answers, LiveTeacher, Teacher, TeacherEnsemble, ask, kept, only_training_images
 from cxr_kd.errors import TeacherError
 from cxr_kd.files import read_json, sha256_of, write_csv, write_json
 from cxr_kd.models import weights
@@ -141,7 +141,7 @@ def _teacher(study: Study, run: Run, data: Prepared, batches: Batches, processes
     """Who answers for the teachers, trained first where they are not."""
     only_training_images(batches.image_ids, data.split)
     answering = [_answers(study, run, teacher, data, processes) for teacher in study.teacher_runs(run)]
-    return answering[0] if len(answering) == 1 else Together(answering)
+    return answering[0] if len(answering) == 1 else TeacherEnsemble(answering)
 
 
 def _answers(study: Study, run: Run, teacher: Run, data: Prepared, processes: Processes) -> Teacher:

@@ -70,18 +70,18 @@ def test_a_loss_that_needs_a_teacher_says_so(name, student, answer, images):
 def test_the_needs_are_those_of_the_losses_with_a_weight():
     assert Objective({"focal_bce": 1.0, "logit_mse": 0.5}).needs == set()
     assert Objective({"focal_bce": 1.0, "map_cosine": 0.0}).needs == set()
-    assert Objective({"map_cosine": 0.1, "attention_transfer": 1}).needs == {"maps", "attention"}
+    assert Objective({"map_cosine": 0.1, "attention_transfer": 1}).needs == {"evidence", "attention"}
     assert {name for name in EVERY if NEEDS.get(name) == "features"} == NEEDS_LIVE_TEACHER <= TEACHER_LOSSES
 
 
 def test_the_objective_is_the_weighted_sum_of_its_terms(student, answer, images):
     weights = {"focal_bce": 1.0, "logit_mse": 0.5, "map_cosine": 0.1, "bce": 0.0}
-    seen = observe(student, images, ("maps",))
+    seen = observe(student, images, ("evidence",))
     total, terms = Objective(weights, focusing=1.0)(seen, answer, LABELS, KNOWN)
     assert set(terms) == {"focal_bce", "logit_mse", "map_cosine"}
     expected = losses.focal_bce(seen.logits, LABELS, KNOWN, focusing=1.0)
     expected = expected + 0.5 * losses.logit_mse(seen.logits, answer.logits)
-    expected = expected + 0.1 * map_losses.map_cosine(seen.part("maps"), answer.part("maps"), answer.logits)
+    expected = expected + 0.1 * map_losses.map_cosine(seen.part("evidence"), answer.part("evidence"), answer.logits)
     torch.testing.assert_close(total, expected)
     assert not any(term.requires_grad for term in terms.values())
 
@@ -146,7 +146,7 @@ def test_kept_answers_of_any_size_give_finite_losses_and_gradients(size, images)
     generator = torch.Generator().manual_seed(0)
     logits = (size * torch.rand(8, 3, generator=generator).round()).half()
     kept = Outputs(
-        logits, maps=(logits[:, :, None, None] * torch.rand(8, 3, 7, 7)).half(), attention=torch.rand(8, 7, 7)
+        logits, evidence=(logits[:, :, None, None] * torch.rand(8, 3, 7, 7)).half(), attention=torch.rand(8, 7, 7)
     )
     for student in (torch.zeros(8, 3), torch.full((8, 3), 6e4), torch.full((8, 3), -6e4)):
         parts = [student, torch.randn(8, 3, 4, 4), torch.rand(8, 4, 4)]

@@ -14,14 +14,14 @@ from squares import FINDINGS, squares
 from cxr_kd.data.cache import build_cache
 from cxr_kd.data.loader import Batches
 from cxr_kd.data.splits import Split
-from cxr_kd.distill.teacher import Answers, LiveTeacher, Together, ask, kept, only_training_images
+from cxr_kd.distill.teacher import Answers, LiveTeacher, TeacherEnsemble, ask, kept, only_training_images
 from cxr_kd.errors import TeacherError
 from cxr_kd.files import read_json
 from cxr_kd.models.build import build
 from cxr_kd.study.settings import Augmentation
 
 AUGMENTATION = Augmentation(rotate_degrees=5, translate=0.05, scale=0.05, brightness=0.05, contrast=0.1)
-NEEDS = frozenset({"maps", "attention"})
+NEEDS = frozenset({"evidence", "attention"})
 VIEWS = 3
 
 
@@ -55,8 +55,8 @@ def test_kept_answers_are_what_the_live_teacher_says_of_the_same_pixels(batches,
     for epoch in range(2 * VIEWS):
         for batch in batches.epoch(epoch):
             said, saying = kept_answers.of(batch), live.of(batch)
-            assert {said.logits.dtype, said.maps.dtype, said.attention.dtype} == {torch.float16}
-            for part in ("logits", "maps", "attention"):
+            assert {said.logits.dtype, said.evidence.dtype, said.attention.dtype} == {torch.float16}
+            for part in ("logits", "evidence", "attention"):
                 # Half of float16's last place; the batches of a later epoch are others, and round a little otherwise.
                 torch.testing.assert_close(
                     getattr(said, part).float(), getattr(saying, part), rtol=2**-10, atol=1e-5, msg=part
@@ -123,11 +123,11 @@ def test_teachers_answer_together(batches, tmp_path):
     models = [network(seed) for seed in (1, 2)]
     teachers = [ask(models[0], batches, tmp_path, "first", needs=NEEDS), LiveTeacher(models[1], NEEDS)]
     batch = next(batches.epoch(0))
-    said = Together(teachers).of(batch)
+    said = TeacherEnsemble(teachers).of(batch)
     with torch.no_grad():
         mean = (models[0](batch.images) + models[1](batch.images)) / 2
     torch.testing.assert_close(said.logits, mean, rtol=2e-3, atol=2e-3)
-    assert said.maps.shape == (16, 2, 2, 2)
+    assert said.evidence.shape == (16, 2, 2, 2)
 
 
 def test_what_is_not_a_number_is_not_kept(batches, tmp_path):
@@ -193,7 +193,7 @@ def test_killed_while_asking_it_goes_on_and_ends_with_the_same_bits(tmp_path):
     finally:
         torch.set_num_threads(threads)
     assert len(seen) == 3 * 24 - done
-    for part in ("logits", "maps", "attention"):
+    for part in ("logits", "evidence", "attention"):
         first, second = (np.load(folder / "answers" / f"{part}.npy") for folder in (disturbed, undisturbed))
         assert first.any()
         assert np.array_equal(first, second)

@@ -203,7 +203,7 @@ def test_one_teacher_is_asked_once_for_what_all_of_its_students_need(home, data,
         asked.append((study.folder(teacher) / "answers" / "record.json").stat().st_mtime_ns)
     assert asked[0] == asked[1]
     record = read_json(study.folder(teacher) / "answers" / "record.json")
-    assert record["parts"] == ["logits", "maps", "attention"]
+    assert record["parts"] == ["logits", "evidence", "attention"]
     assert "live" not in capsys.readouterr().out
     folder = train(study, live, data)
     assert "hint needs more than can be kept, the teacher is asked live" in capsys.readouterr().out

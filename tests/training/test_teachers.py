@@ -62,10 +62,10 @@ def test_every_teacher_of_the_paper_learns_teaches_and_explains(home, data, name
         image = torch.from_numpy(data.cache.images[data.cache.rows([image_id])][:, None].copy())
         for arm, network in networks.items():
             with torch.no_grad():
-                said = observe(network.eval(), image, {"maps"})
+                said = observe(network.eval(), image, {"evidence"})
             column = data.table.findings.index(finding)
             np.testing.assert_allclose(example.logits[arm], said.logits[0, column].numpy(), atol=1e-4)
-            np.testing.assert_allclose(example.maps[arm], said.maps[0, column].relu().numpy(), atol=1e-4)
+            np.testing.assert_allclose(example.maps[arm], said.evidence[0, column].relu().numpy(), atol=1e-4)
 
 
 def test_two_teachers_answer_as_one_and_both_travel_with_the_student(home, data):
