@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from cxr_kd.data.loader import Batch, Batches
 from cxr_kd.data.splits import Split
-from cxr_kd.distill.outputs import Need, Outputs, observe, mean_outputs
+from cxr_kd.distill.outputs import Need, Outputs, mean_outputs, observe
 from cxr_kd.errors import TeacherError
 from cxr_kd.files import read_json, write_json
 from cxr_kd.models.classifier import CxrClassifier

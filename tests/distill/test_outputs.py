@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_networks import FINDINGS, radiographs, small_network
 
-from cxr_kd.distill.outputs import Outputs, observe, mean_outputs
+from cxr_kd.distill.outputs import Outputs, mean_outputs, observe
 from cxr_kd.explanation.cam import maps
 
 

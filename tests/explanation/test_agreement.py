@@ -42,7 +42,7 @@ def test_it_is_what_the_loss_pulls(data):
     first, second = network(0), network(1)
     (batch,) = data.batches("test", 64).epoch(0)
     with torch.no_grad():
-        one, two = (observe(each, batch.images, {"maps"}) for each in (first, second))
+        one, two = (observe(each, batch.images, {"evidence"}) for each in (first, second))
     image = int((batch.labels[:, 0] == 1).nonzero()[0])
     seen = torch.full_like(two.logits, -1.0)
     seen[image, 0] = 5.0  # the only finding that the teacher sees
