@@ -46,7 +46,7 @@ def test_it_is_what_the_loss_pulls(data):
     image = int((batch.labels[:, 0] == 1).nonzero()[0])
     seen = torch.full_like(two.logits, -1.0)
     seen[image, 0] = 5.0  # the only finding that the teacher sees
-    loss = map_cosine(one.maps, two.maps, seen)
+    loss = map_cosine(one.evidence, two.evidence, seen)
     others = map_agreement(first, second, data)
     weights = torch.relu(seen - seen.mean(dim=0))
     assert (weights > 0).sum() == 1
