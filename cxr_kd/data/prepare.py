@@ -63,9 +63,9 @@ def prepare(study: Study, *, workers: int | None = None, progress: bool = True) 
     split = split.only(readable)
     table = _without_images_outside(table.select(readable), split)
     prepared = Prepared(table, cache, split)
-    study.runs.mkdir(parents=True, exist_ok=True)
-    split.to_json(study.runs / "split.json")
-    write_json(study.runs / "data.json", prepared.card())
+    study.runs_folder.mkdir(parents=True, exist_ok=True)
+    split.to_json(study.runs_folder / "split.json")
+    write_json(study.runs_folder / "data.json", prepared.card())
     return prepared
 
 

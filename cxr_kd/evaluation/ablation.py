@@ -20,7 +20,7 @@ from cxr_kd.evaluation.study_results import evaluation_settings
 from cxr_kd.evaluation.uncertainty import MEAN, METRICS, compare, holm, interval, p_value, paired
 from cxr_kd.files import read_json
 from cxr_kd.study import Study
-from cxr_kd.study.arms import all_arms
+from cxr_kd.study.arms import all_arms, compared_arms, control_of
 from cxr_kd.study.runs import Run
 
 LEVEL = 0.05
@@ -37,10 +37,9 @@ def asked(study: Study) -> list[tuple[str, str]]:
 def read_students(study: Study, side: str = "test") -> dict[str, list[Predictions]]:
     """The predictions of every student arm of an ablation, its reference first, one a seed."""
     arms = all_arms(study)
-    wanted = dict.fromkeys([_reference(study), *(arm for _, arm in asked(study))])
     return {
-        arm: [Predictions.read(study.folder(run) / f"predictions-{side}.parquet") for run in arms[arm]]
-        for arm in wanted
+        arm: [Predictions.read(study.run_folder(run) / f"predictions-{side}.parquet") for run in arms[arm]]
+        for arm in compared_arms(study)
     }
 
 
@@ -91,7 +90,7 @@ def describe_arms(study: Study, agreements: pd.DataFrame) -> pd.DataFrame:
     the same student alone; NaN without one), and those of `agreements`, which has a row an arm.
     """
     members, arms = read_students(study), all_arms(study)
-    alone = next((arm for arm, runs in arms.items() if _is_control(runs[0], arms[_reference(study)][0])), None)
+    alone = control_of(study, _reference(study))
     rows = []
     for arm, predictions in members.items():
         gain: dict[str, float] = dict.fromkeys(("alone", "alone_low", "alone_high"), np.nan)
@@ -107,24 +106,24 @@ def read_ablation(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What `compare_ablation` and `describe_arms` gave, from the files in `FILES`; PredictionsError without them."""
     frames = []
     for name in FILES:
-        path = study.runs / name
+        path = study.runs_folder / name
         if not path.is_file():
             raise PredictionsError(f"{path}: there is no such file; run notebook 04_ablation of study {study.name!r}")
         frames.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
     comparisons, arms = frames
     named = list(dict.fromkeys(zip(comparisons["question"], comparisons["arm"], strict=True)))
-    if named != asked(study) or set(arms["arm"]) != {_reference(study), *(arm for _, arm in asked(study))}:
+    if named != asked(study) or set(arms["arm"]) != set(compared_arms(study)):
         raise PredictionsError(
-            f"{study.runs / FILES[0]}: answers other questions than the study's; run notebook 04_ablation"
+            f"{study.runs_folder / FILES[0]}: answers other questions than the study's; run notebook 04_ablation"
         )
     return comparisons.assign(left_out=comparisons["left_out"].fillna("")), arms
 
 
 def _cost(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
-    teachers = [[study.folder(teacher) for teacher in study.teacher_runs(run)] for run in runs]
+    teachers = [[study.run_folder(teacher) for teacher in study.teacher_runs(run)] for run in runs]
     answers = [[cost(folder) for folder in folders] for folders in teachers]
     return {
-        "seconds": np.mean([_seconds(study.folder(run)) for run in runs]),
+        "seconds": np.mean([_seconds(study.run_folder(run)) for run in runs]),
         "teacher_seconds": np.mean([sum(map(_seconds, folders)) for folders in teachers]),
         "asking_seconds": np.mean([sum(each["seconds"] for each in of_run) for of_run in answers]),
         "answers_mb": np.mean([sum(each["mb"] for each in of_run) for of_run in answers]),
@@ -137,11 +136,7 @@ def _seconds(folder: Any) -> float:
 
 
 def _read(study: Study, arm: str) -> list[Predictions]:
-    return [Predictions.read(study.folder(run) / "predictions-test.parquet") for run in all_arms(study)[arm]]
-
-
-def _is_control(run: Run, reference: Run) -> bool:
-    return run.role == "student alone" and run.network == reference.network and not run.label
+    return [Predictions.read(study.run_folder(run) / "predictions-test.parquet") for run in all_arms(study)[arm]]
 
 
 def _reference(study: Study) -> str:

@@ -10,14 +10,14 @@ from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.uncertainty import check_same_images, compare, evaluate
 from cxr_kd.study import Study
-from cxr_kd.study.arms import arms, controls
+from cxr_kd.study.arms import arms_of, controls
 
 
 def read_arms(study: Study, side: str = "test") -> dict[str, list[Predictions]]:
     """The predictions of each arm, one file a seed. PredictionsError unless all hold the same images."""
     read = {
-        arm: [Predictions.read(study.folder(run) / f"predictions-{side}.parquet") for run in runs]
-        for arm, runs in arms(study).items()
+        arm: [Predictions.read(study.run_folder(run) / f"predictions-{side}.parquet") for run in runs]
+        for arm, runs in arms_of(study).items()
     }
     check_same_images([run for members in read.values() for run in members])
     return read
@@ -49,10 +49,10 @@ def compare_study(study: Study) -> pd.DataFrame:
 
 
 def read_results(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What `evaluate_study` and `compare_study` gave, from `evaluations.csv` and `comparisons.csv` under study.runs."""
+    """Read what `evaluate_study` and `compare_study` returned from `evaluations.csv` and `comparisons.csv`."""
     frames = []
     for name in ("evaluations.csv", "comparisons.csv"):
-        path = study.runs / name
+        path = study.runs_folder / name
         if not path.is_file():
             raise PredictionsError(f"{path}: there is no such file; run notebook 04_ablation of study {study.name!r}")
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""])

@@ -8,11 +8,10 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import Side
 from cxr_kd.distill.map_losses import cosine
 from cxr_kd.distill.outputs import observe
-from cxr_kd.evaluation.ablation import asked
 from cxr_kd.evaluation.uncertainty import interval
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.study import Study
-from cxr_kd.study.arms import all_arms
+from cxr_kd.study.arms import all_arms, compared_arms
 from cxr_kd.training.run import load_run
 
 BATCH = 64
@@ -26,10 +25,10 @@ def agreement_of_students(study: Study, data: Prepared) -> pd.DataFrame:
     agreement_difference, from the reference. Of several teachers the first; no rows where the reference has none.
     """
     arms = all_arms(study)
-    reference = study.ablation.reference if study.ablation else ""
-    named = dict.fromkeys([reference, *(arm for _, arm in asked(study))])
-    if not reference or not arms[reference][0].teachers:
+    named = compared_arms(study)
+    if not named or not arms[named[0]][0].teachers:
         return pd.DataFrame(columns=["arm", *COLUMNS])
+    reference = named[0]
     teachers = [load_run(study, study.teacher_runs(run)[0], data) for run in arms[reference]]
     patients = data.table.select(data.split.test).frame["patient_id"].to_numpy(str)
     resample = {"resamples": study.evaluation.resamples, "seed": study.evaluation.seed}

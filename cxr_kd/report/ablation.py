@@ -15,7 +15,7 @@ from cxr_kd.report.headline import FEW_PATIENTS
 from cxr_kd.report.style import ArmStyle, finding_name, style_of
 from cxr_kd.report.tables import DASH, Cell, Table, duration, estimate, estimate_text, records
 from cxr_kd.study import Study
-from cxr_kd.study.arms import all_arms
+from cxr_kd.study.arms import all_arms, compared_arms
 from cxr_kd.study.loss_table import LOSSES
 from cxr_kd.study.runs import Run
 
@@ -36,8 +36,7 @@ def variants_of(study: Study) -> dict[str, Variant]:
         return {}
     arms = {arm: runs[0] for arm, runs in all_arms(study).items()}
     reference = arms[study.ablation.reference]
-    named = dict.fromkeys([study.ablation.reference, *(arm for of in study.ablation.questions.values() for arm in of)])
-    texts = {arm: changes(arms[arm], reference) for arm in named}
+    texts = {arm: changes(arms[arm], reference) for arm in compared_arms(study)}
     return {arm: Variant(text, style_of(arm, arms[arm])) for arm, text in texts.items()}
 
 

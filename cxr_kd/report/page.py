@@ -20,7 +20,7 @@ from cxr_kd.report.published import paper_cost_table, published, published_notes
 from cxr_kd.report.study_files import Inputs, read_inputs
 from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_svg
 from cxr_kd.study import Study
-from cxr_kd.study.arms import arms
+from cxr_kd.study.arms import arms_of
 
 NOTEBOOKS = {
     "01_data": "The data",
@@ -58,7 +58,7 @@ def write_report(study: Study) -> Path:
     )
     environment.filters["finding"] = finding_name
     environment.globals["style_sheet"] = Markup(environment.get_template("report.css").render())
-    target = study.reports / "index.html"
+    target = study.report_folder / "index.html"
     with written_whole(target) as temporary:
         temporary.write_text(environment.get_template("report.html").render(context), encoding="utf-8")
     return target
@@ -67,7 +67,7 @@ def write_report(study: Study) -> Path:
 def _results(study: Study, inputs: Inputs, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
     """Answer, figures and tables of results, of the paper's figures beside them, and of cost."""
     evaluations, comparisons, cost = inputs.evaluations, inputs.comparisons, inputs.cost
-    first = {arm: runs[0] for arm, runs in arms(study).items()}
+    first = {arm: runs[0] for arm, runs in arms_of(study).items()}
     # One sentence for each teacher of each kind of student, however many students it teaches.
     taught = {(t.arm, run.network): (t.arm, arm) for arm, run in first.items() for t in study.teacher_runs(run)}
     means = tables.records(evaluations[evaluations["finding"] == MEAN], "arm")
@@ -155,7 +155,7 @@ def _notebooks(study: Study) -> list[tuple[str, str, str]]:
     """Relative link, name and title of each executed notebook, in order; this report's own is written after it."""
     trained = [f"{'02_teacher' if run.role == 'teacher' else '03_distill'}-{run.name}" for run in study.all_runs]
     names = sorted([*trained, *(name for name in NOTEBOOKS if name not in ("02_teacher", "03_distill"))])
-    executed = [name for name in names if (study.reports / "notebooks" / f"{name}.html").is_file()]
+    executed = [name for name in names if (study.report_folder / "notebooks" / f"{name}.html").is_file()]
     if executed and "07_report" not in executed:
         executed.append("07_report")
     return [(f"notebooks/{name}.html", name, NOTEBOOKS[name.split("-")[0]]) for name in executed]

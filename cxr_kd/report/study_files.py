@@ -14,7 +14,7 @@ from cxr_kd.evaluation.ablation import FILES, read_ablation
 from cxr_kd.evaluation.study_results import read_results
 from cxr_kd.files import read_json
 from cxr_kd.study import Study
-from cxr_kd.study.arms import arms
+from cxr_kd.study.arms import arms_of
 
 PICTURES = {  # what notebook 01 draws -> what the report says below it
     "data-contact-sheet.png": "Radiographs of the data set, with what is marked on them.",
@@ -48,37 +48,37 @@ def read_inputs(study: Study) -> Inputs:
     data = _data(study)
     cards = {}
     for run in study.all_runs:
-        path = _needed(study.folder(run) / "card.json", "02_teacher" if run.role == "teacher" else "03_distill")
+        path = _needed(study.run_folder(run) / "card.json", "02_teacher" if run.role == "teacher" else "03_distill")
         cards[run.name] = read_json(path)
         if cards[run.name]["split_sha256"] != data["split"]["sha256"]:
             raise ReportError(f"{path}: trained on another split than the one in data.json; train this run again")
         if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
             raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
     for name in ("evaluations.csv", "comparisons.csv", *(FILES if study.ablation else ())):
-        _needed(study.runs / name, "04_ablation")
+        _needed(study.runs_folder / name, "04_ablation")
     evaluations, comparisons = read_results(study)
-    if set(evaluations["arm"]) != set(arms(study)):
+    if set(evaluations["arm"]) != set(arms_of(study)):
         raise ReportError(
-            f"{study.runs / 'evaluations.csv'}: holds other networks than the study; run 04_ablation again"
+            f"{study.runs_folder / 'evaluations.csv'}: holds other networks than the study; run 04_ablation again"
         )
     return Inputs(
         data=data,
-        pictures=[(study.runs / n, text) for n, text in PICTURES.items() if (study.runs / n).is_file()],
+        pictures=[(study.runs_folder / n, text) for n, text in PICTURES.items() if (study.runs_folder / n).is_file()],
         cards=cards,
         histories={
-            arm: [pd.read_csv(_needed(study.folder(run) / "history.csv", "03_distill")) for run in runs]
-            for arm, runs in arms(study).items()
+            arm: [pd.read_csv(_needed(study.run_folder(run) / "history.csv", "03_distill")) for run in runs]
+            for arm, runs in arms_of(study).items()
         },
         evaluations=evaluations,
         comparisons=comparisons,
-        explanations=_explanations(study.runs / "explanations"),
+        explanations=_explanations(study.runs_folder / "explanations"),
         cost=_cost(study),
         ablation=read_ablation(study) if study.ablation else None,
     )
 
 
 def _data(study: Study) -> dict[str, Any]:
-    path = _needed(study.runs / "data.json", "01_data")
+    path = _needed(study.runs_folder / "data.json", "01_data")
     data: dict[str, Any] = read_json(path)
     if missing := [key for key in DATA_KEYS if key not in data]:
         raise ReportError(f"{path}: no {', '.join(missing)}; run 01_data again")
@@ -93,11 +93,11 @@ def _explanations(folder: Path) -> list[tuple[Path, str]]:
 
 def _cost(study: Study) -> pd.DataFrame:
     """device.csv with the arm of each run; seeds of an arm are the same network, so the first stands for it."""
-    path = _needed(study.runs / "device.csv", "06_device")
+    path = _needed(study.runs_folder / "device.csv", "06_device")
     frame = pd.read_csv(path)
     if missing := [column for column in COST_COLUMNS if column not in frame]:
         raise ReportError(f"{path}: no column {', '.join(missing)}; run 06_device again")
-    arm_of_run = {run.name: arm for arm, runs in arms(study).items() for run in runs}
+    arm_of_run = {run.name: arm for arm, runs in arms_of(study).items() for run in runs}
     if unknown := sorted(set(frame["run"]) - set(arm_of_run)):
         raise ReportError(f"{path}: the study has no run {unknown[0]!r}; run 06_device again")
     return frame.assign(arm=frame["run"].map(arm_of_run)).drop_duplicates("arm").reset_index(drop=True)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from cxr_kd.models import registry
 from cxr_kd.study import Study
-from cxr_kd.study.arms import arms
+from cxr_kd.study.arms import arms_of
 from cxr_kd.study.runs import Run
 
 INK, MUTED, RULE = "#1b1f24", "#5c6570", "#d7dce1"
@@ -95,7 +95,7 @@ def styled(draw: Drawn) -> Drawn:
 
 def arm_styles(study: Study) -> dict[str, ArmStyle]:
     """Arm -> its style, in the study's order; every figure takes this and draws in this order."""
-    return {arm: style_of(arm, runs[0]) for arm, runs in arms(study).items()}
+    return {arm: style_of(arm, runs[0]) for arm, runs in arms_of(study).items()}
 
 
 def style_of(arm: str, run: Run) -> ArmStyle:

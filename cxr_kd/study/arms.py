@@ -1,7 +1,7 @@
-"""A study's runs as its arms.
+"""A study's runs grouped into arms: which arms there are, which are controls, and which an ablation compares.
 
-An arm is what the study compares: one network trained one way (a teacher, the student alone, the student distilled from
-one teacher), over all its seeds.
+An arm is one network trained one way (a teacher, the student alone, the student distilled from one teacher), over all
+seeds of the study.
 """
 
 from __future__ import annotations
@@ -12,31 +12,40 @@ from cxr_kd.study.runs import Run
 from cxr_kd.study.study import Study
 
 
-def arms(study: Study) -> dict[str, tuple[Run, ...]]:
-    """Arm -> its runs, one a seed, in the study's order: teachers, then students; without an ablation's variants."""
+def arms_of(study: Study) -> dict[str, tuple[Run, ...]]:
+    """Return each arm's runs, one per seed, without an ablation's variants. Order: teachers, then students."""
     return {arm: runs for arm, runs in all_arms(study).items() if arm not in variants(study)}
 
 
 def all_arms(study: Study) -> dict[str, tuple[Run, ...]]:
-    """Every arm -> its runs, one a seed, in the study's order: teachers, then students."""
+    """Return each arm's runs, one per seed, an ablation's variants included. Order: teachers, then students."""
     order = {run.arm: position for position, run in enumerate(study.runs_of(study.seeds[0]))}
     runs = sorted(study.all_runs, key=lambda run: (order[run.arm], run.seed))
     return {arm: tuple(members) for arm, members in groupby(runs, key=lambda run: run.arm)}
 
 
 def variants(study: Study) -> frozenset[str]:
-    """The arms that only an ablation's questions are about: students with a label, other than its reference."""
-    questions = study.ablation.questions.values() if study.ablation else ()
-    asked = {arm for arms in questions for arm in arms}
-    return frozenset(arm for arm in asked if all_arms(study)[arm][0].label)
+    """Return the arms that exist only for an ablation: labelled students, except its reference."""
+    return frozenset(arm for arm in compared_arms(study)[1:] if all_arms(study)[arm][0].label)
+
+
+def compared_arms(study: Study) -> tuple[str, ...]:
+    """Return the arms that an ablation compares, its reference first, each once; empty without an ablation."""
+    if not study.ablation:
+        return ()
+    asked = (arm for arms in study.ablation.questions.values() for arm in arms)
+    return tuple(dict.fromkeys((study.ablation.reference, *asked)))
+
+
+def control_of(study: Study, arm: str) -> str | None:
+    """Return the control of an arm: the arm of the same network trained alone. None if the study has none."""
+    first = {name: runs[0] for name, runs in all_arms(study).items()}
+    network = first[arm].network
+    alone = (name for name, run in first.items() if run.role == "student alone" and not run.label)
+    return next((name for name in alone if first[name].network == network), None)
 
 
 def controls(study: Study) -> dict[str, str]:
-    """Arm of a distilled student -> arm of the same network alone, for those that have such a control."""
-    first = {arm: runs[0] for arm, runs in arms(study).items()}
-    alone = {run.network: arm for arm, run in first.items() if run.role == "student alone" and not run.label}
-    return {
-        arm: alone[run.network]
-        for arm, run in first.items()
-        if run.role == "student distilled" and run.network in alone
-    }
+    """Return the control of each distilled student that has one, without an ablation's variants."""
+    distilled = [arm for arm, runs in arms_of(study).items() if runs[0].role == "student distilled"]
+    return {arm: control for arm in distilled if (control := control_of(study, arm))}

@@ -36,7 +36,7 @@ class Step:
 
     def executed(self, study: Study, kind: str = "html") -> Path:
         """Where the executed notebook is written: `html` to read, `ipynb` to open."""
-        return study.reports / "notebooks" / f"{self.name}.{kind}"
+        return study.report_folder / "notebooks" / f"{self.name}.{kind}"
 
 
 def steps(study: Study) -> tuple[Step, ...]:

@@ -100,18 +100,18 @@ class Study(Settings):
         return self.file.parent.parent if self.file.parent.name == "studies" else Path.cwd()
 
     @property
-    def runs(self) -> Path:
+    def runs_folder(self) -> Path:
         """Folder of this study's artefacts."""
         return self.home / "runs" / self.name
 
     @property
-    def reports(self) -> Path:
+    def report_folder(self) -> Path:
         """Folder of this study's report and executed notebooks."""
         return self.home / "reports" / self.name
 
-    def folder(self, run: Run) -> Path:
+    def run_folder(self, run: Run) -> Path:
         """Folder of one run."""
-        return self.runs / run.name
+        return self.runs_folder / run.name
 
     @property
     def made_root(self) -> Path | None:

@@ -28,4 +28,4 @@ def train_over(processes: int, study: Study, run: Run, data: Prepared) -> Path:
         port = str(free.getsockname()[1])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     notebook_launcher(train, (study, run, data), num_processes=processes, use_port=port)
-    return study.folder(run)
+    return study.run_folder(run)

@@ -46,7 +46,7 @@ def train(study: Study, run: Run, data: Prepared) -> Path:
     A run that is there with these settings and this data is left as it is; one of other settings is replaced; one
     that was killed goes on from its last epoch. A second process that wants the same run waits for the first.
     """
-    folder, processes = study.folder(run), Processes.here()
+    folder, processes = study.run_folder(run), Processes.here()
     folder.mkdir(parents=True, exist_ok=True)
     identity = study.identity(run, data.identity)
     with processes.holding(_alone(folder) if processes.is_first else nullcontext()):
@@ -70,7 +70,7 @@ def load_run(study: Study, run: Run, data: Prepared) -> CxrClassifier:
 
     DataError where it, or its teacher, was trained on images of these: what it says of them would look like a result.
     """
-    path = study.folder(run) / "model.safetensors"
+    path = study.run_folder(run) / "model.safetensors"
     trained_on = read_trained_on(path)
     for side in SCORED_SIDES:
         trained_on.check_unseen(str(path), data.table, getattr(data.split, side), side)
@@ -116,7 +116,7 @@ def _write(
     processes: Processes,
 ) -> None:
     """Everything that a finished run keeps, its card last; then the checkpoint goes."""
-    folder = study.folder(run)
+    folder = study.run_folder(run)
     write_csv(folder / "history.csv", pd.DataFrame(history))
     weights.save(model, folder / "model.safetensors", _told(study, run, data))
     for side in SCORED_SIDES:
@@ -169,13 +169,13 @@ def _answers(study: Study, run: Run, teacher: Run, data: Prepared, processes: Pr
 
 def _checked(study: Study, run: Run, data: Prepared, device: str) -> CxrClassifier:
     """A finished teacher, which reads validation images as well as it did when it was trained; TeacherError."""
-    network, history = load_run(study, run, data), pd.read_csv(study.folder(run) / "history.csv")
+    network, history = load_run(study, run, data), pd.read_csv(study.run_folder(run) / "history.csv")
     then, now = history["validation_auroc"].max(), validation_auroc(network, data, device)
     # Layouts and devices round differently, which may change the order of images that are as good as equal.
     if not np.isclose(now, then, rtol=0, atol=max(SAME_AUROC, 3 * one_pair(data)), equal_nan=True):
         raise TeacherError(
-            f"{study.folder(run)}: the validation AUROC of this teacher is {now:.4f}, and was {then:.4f} when it was "
-            f"trained: these are not its weights, or not its data. Delete the folder, and it is trained again"
+            f"{study.run_folder(run)}: the validation AUROC of this teacher is {now:.4f}, and was {then:.4f} when it "
+            f"was trained: these are not its weights, or not its data. Delete the folder, and it is trained again"
         )
     return network
 
@@ -199,7 +199,7 @@ def _training_batches(study: Study, run: Run, data: Prepared, *, views: int | No
 
 def _told(study: Study, run: Run, data: Prepared) -> dict[str, Any]:
     """What travels in the weights file."""
-    teachers = [study.folder(teacher) / "model.safetensors" for teacher in study.teacher_runs(run)]
+    teachers = [study.run_folder(teacher) / "model.safetensors" for teacher in study.teacher_runs(run)]
     return {
         "study": study.name,
         "run": run.name,

@@ -14,7 +14,7 @@ from cxr_kd.files import write_json
 from cxr_kd.report import data_figures, map_figures
 from cxr_kd.report.style import arm_styles, to_png
 from cxr_kd.study import Study, load_study
-from cxr_kd.study.arms import arms
+from cxr_kd.study.arms import arms_of
 
 FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule", "Pneumonia", "Pleural_Thickening", "Hernia")
 SHA = "0123456789abcdef" * 4
@@ -67,11 +67,11 @@ def write_study(home: Path, kind: str, dataset: str, seeds: tuple[int, ...], tex
     more = ", phantom: {images: 1100}" if dataset == "phantom" else ""
     file.write_text(text.format(dataset=dataset, more=more, seeds=list(seeds)))
     study = load_study(file)
-    write_json(study.runs / "data.json", data_json(kind, dataset))
+    write_json(study.runs_folder / "data.json", data_json(kind, dataset))
     for run in study.all_runs:
         write_run(study, run, kind, dataset)
-    evaluate_study(study).to_csv(study.runs / "evaluations.csv", index=False)
-    compare_study(study).to_csv(study.runs / "comparisons.csv", index=False)
+    evaluate_study(study).to_csv(study.runs_folder / "evaluations.csv", index=False)
+    compare_study(study).to_csv(study.runs_folder / "comparisons.csv", index=False)
     if study.ablation:
         write_ablation(study)
     write_device(study)
@@ -81,12 +81,12 @@ def write_study(home: Path, kind: str, dataset: str, seeds: tuple[int, ...], tex
 def write_ablation(study: Study) -> None:
     for run in study.all_runs:
         if run.role == "teacher":
-            write_json(study.folder(run) / "answers" / "record.json", {"seconds": 12.0 + run.seed, "views": 2})
-            np.save(study.folder(run) / "answers" / "logits.npy", np.zeros(2**18, np.float16))
+            write_json(study.run_folder(run) / "answers" / "record.json", {"seconds": 12.0 + run.seed, "views": 2})
+            np.save(study.run_folder(run) / "answers" / "logits.npy", np.zeros(2**18, np.float16))
     arms = list(read_students(study))
     frame = pd.DataFrame({"arm": arms, **{column: 0.1 for column in COLUMNS}})
-    compare_ablation(study).to_csv(study.runs / "ablation.csv", index=False)
-    describe_arms(study, frame).to_csv(study.runs / "ablation-arms.csv", index=False)
+    compare_ablation(study).to_csv(study.runs_folder / "ablation.csv", index=False)
+    describe_arms(study, frame).to_csv(study.runs_folder / "ablation-arms.csv", index=False)
 
 
 def labels(images: int = 300) -> np.ndarray:
@@ -97,7 +97,7 @@ def labels(images: int = 300) -> np.ndarray:
 
 
 def write_run(study: Study, run, kind: str, dataset: str) -> None:
-    folder, known = study.folder(run), labels()
+    folder, known = study.run_folder(run), labels()
     shared, random = np.random.default_rng(6), np.random.default_rng(list(run.name.encode()))
     strength = next(value for start, value in STRENGTH.items() if run.name.startswith(start))
     logits = strength * known + 0.8 * shared.normal(size=known.shape) + 0.6 * random.normal(size=known.shape)
@@ -148,12 +148,12 @@ def data_json(kind: str, dataset: str) -> dict:
 def write_device(study: Study) -> None:
     costs = {"densenet161": (26_502_902, 7.8e9, 106.3, 210.0), "visformer_s": (39_466_222, 4.9e9, 158.0, 150.0)}
     rows = []
-    for run in (run for runs in arms(study).values() for run in runs):
+    for run in (run for runs in arms_of(study).values() for run in runs):
         parameters, macs, size, latency = costs.get(run.network, (4_732_838, 0.29e9, 19.1, 31.0))
         rows.append({"run": run.name, "network": run.network, "parameters": parameters, "macs": macs, "file_mb": size,
                      "latency_ms_median": latency, "latency_ms_p25": latency * 0.95, "latency_ms_p75": latency * 1.1,
                      "cpu": "Artificial CPU", "image_size": 64})  # fmt: skip
-    pd.DataFrame(rows).to_csv(study.runs / "device.csv", index=False)
+    pd.DataFrame(rows).to_csv(study.runs_folder / "device.csv", index=False)
 
 
 def radiograph(seed: int = 0, size: int = 64) -> np.ndarray:
@@ -178,13 +178,13 @@ def explained(study: Study) -> list[Example]:
 
 def write_pictures(study: Study) -> None:
     sheet = data_figures.contact_sheet([data_figures.Picture(radiograph(i), f"artificial {i}") for i in range(10)])
-    (study.runs / "data-contact-sheet.png").write_bytes(to_png(sheet))
-    folder = study.runs / "explanations"
+    (study.runs_folder / "data-contact-sheet.png").write_bytes(to_png(sheet))
+    folder = study.runs_folder / "explanations"
     folder.mkdir(exist_ok=True)
     figure = map_figures.explanation(explained(study), arm_styles(study))
     (folder / "explained.png").write_bytes(to_png(figure))
     write_json(folder / "explanations.json", [{"file": "explained.png", "caption": "Artificial maps over noise."}])
-    pages = study.reports / "notebooks"
+    pages = study.report_folder / "notebooks"
     pages.mkdir(parents=True, exist_ok=True)
     for name in ("01_data", "02_teacher-densenet161-seed0", "05_explain"):
         (pages / f"{name}.html").write_text("<!doctype html><title>an executed notebook</title>")

@@ -11,7 +11,7 @@ from cxr_kd.report.tables import Cell, Table
 
 @pytest.fixture
 def data(make_study) -> dict[str, Any]:
-    return read_json(make_study("mini", "chestxray14").runs / "data.json")
+    return read_json(make_study("mini", "chestxray14").runs_folder / "data.json")
 
 
 def rows(table: Table) -> dict[str, list[str]]:

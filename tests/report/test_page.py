@@ -43,11 +43,11 @@ def test_every_table_and_figure_says_its_data_and_split(report: Path) -> None:
 
 def test_numbers_come_from_the_files(make_study) -> None:
     study = make_study()
-    evaluations = pd.read_csv(study.runs / "evaluations.csv", keep_default_na=False, na_values=[""])
+    evaluations = pd.read_csv(study.runs_folder / "evaluations.csv", keep_default_na=False, na_values=[""])
     row = (evaluations["arm"] == "densenet161") & (evaluations["finding"] == MEAN)
     evaluations.loc[row, ["auroc", "auroc_low", "auroc_high"]] = [0.76543, 0.71111, 0.82222]
-    evaluations.to_csv(study.runs / "evaluations.csv", index=False)
-    card = study.runs / "densenet161-seed0" / "card.json"
+    evaluations.to_csv(study.runs_folder / "evaluations.csv", index=False)
+    card = study.runs_folder / "densenet161-seed0" / "card.json"
     write_json(card, {**read_json(card), "peak_memory_mb": 54321, "device": "a machine of its own"})
     text = write_report(study).read_text()
     assert text.count("0.765") >= 3  # the key figure and two tables
@@ -77,15 +77,15 @@ def test_the_data_section_says_how_labels_were_read_how_sides_differ_and_what_is
 def test_a_report_on_images_that_are_almost_black_says_so(make_study, report: Path) -> None:
     assert "almost black" not in report.read_text()
     study = make_study()
-    data = read_json(study.runs / "data.json")
-    write_json(study.runs / "data.json", {**data, "brightest": 15.0})
+    data = read_json(study.runs_folder / "data.json")
+    write_json(study.runs_folder / "data.json", {**data, "brightest": 15.0})
     assert '<p class="callout">The images are almost black: ' in write_report(study).read_text()
 
 
 def test_a_study_of_own_data_is_compared_with_nobody(make_study) -> None:
     study = make_study()
-    data = read_json(study.runs / "data.json")
-    write_json(study.runs / "data.json", {**data, "kind": "own", "dataset": "folder"})
+    data = read_json(study.runs_folder / "data.json")
+    write_json(study.runs_folder / "data.json", {**data, "kind": "own", "dataset": "folder"})
     text = write_report(study).read_text()
     assert 'class="badge own">Own data<' in text
     assert "On the radiographs of a folder, " in text
@@ -96,17 +96,17 @@ def test_a_study_of_own_data_is_compared_with_nobody(make_study) -> None:
 
 def test_a_data_card_of_an_older_version_is_refused(make_study) -> None:
     study = make_study()
-    data = read_json(study.runs / "data.json")
-    write_json(study.runs / "data.json", {key: value for key, value in data.items() if key != "known"})
+    data = read_json(study.runs_folder / "data.json")
+    write_json(study.runs_folder / "data.json", {key: value for key, value in data.items() if key != "known"})
     with pytest.raises(ReportError, match=r"data\.json: no known; run 01_data again"):
         write_report(study)
 
 
 def test_text_of_a_study_is_text_and_not_markup(make_study) -> None:
     study = make_study()
-    data = read_json(study.runs / "data.json")
+    data = read_json(study.runs_folder / "data.json")
     data["source"]["name"] = "<script>alert(1)</script>"
-    write_json(study.runs / "data.json", data)
+    write_json(study.runs_folder / "data.json", data)
     text = write_report(study).read_text()
     assert "<script>" not in text
     assert "<script>alert(1)</script>" in unescape(text)
@@ -116,8 +116,8 @@ def test_a_study_in_which_nothing_can_be_scored_says_so(make_study) -> None:
     study = make_study()
     study.file.write_text(study.file.read_text().replace("minimum_positives: 10", "minimum_positives: 1000"))
     poor = load_study(study.file)
-    evaluate_study(poor).to_csv(poor.runs / "evaluations.csv", index=False)
-    compare_study(poor).to_csv(poor.runs / "comparisons.csv", index=False)
+    evaluate_study(poor).to_csv(poor.runs_folder / "evaluations.csv", index=False)
+    compare_study(poor).to_csv(poor.runs_folder / "comparisons.csv", index=False)
     text = write_report(poor).read_text()
     assert "no finding has enough positives to say what distillation from DenseNet-161 changes" in text
     assert "Effusion (95 positives, fewer than 1000)" in text
@@ -139,25 +139,27 @@ def test_a_study_in_which_nothing_can_be_scored_says_so(make_study) -> None:
 )
 def test_a_missing_file_is_named_with_the_notebook_that_writes_it(make_study, file: str, notebook: str) -> None:
     study = make_study()
-    (study.runs / file).unlink()
+    (study.runs_folder / file).unlink()
     with pytest.raises(ReportError, match=rf"{re.escape(file)}: .*{notebook}"):
         write_report(study)
-    assert not (study.reports / "index.html").exists()
+    assert not (study.report_folder / "index.html").exists()
 
 
 def test_files_that_do_not_belong_together_are_refused(make_study) -> None:
     study = make_study()
-    card = study.runs / "visformer_s-seed0" / "card.json"
+    card = study.runs_folder / "visformer_s-seed0" / "card.json"
     content = read_json(card)
     write_json(card, {**content, "split_sha256": "f" * 64})
     with pytest.raises(ReportError, match=r"visformer_s-seed0.*another split"):
         write_report(study)
     write_json(card, content)
-    device = pd.read_csv(study.runs / "device.csv")
-    device.assign(run=device["run"].replace("visformer_s-seed0", "resnet-seed0")).to_csv(study.runs / "device.csv")
+    device = pd.read_csv(study.runs_folder / "device.csv")
+    device.assign(run=device["run"].replace("visformer_s-seed0", "resnet-seed0")).to_csv(
+        study.runs_folder / "device.csv"
+    )
     with pytest.raises(ReportError, match="no run 'resnet-seed0'"):
         write_report(study)
-    device.drop(columns="macs").to_csv(study.runs / "device.csv")
+    device.drop(columns="macs").to_csv(study.runs_folder / "device.csv")
     with pytest.raises(ReportError, match=r"device\.csv: no column macs"):
         write_report(study)
 

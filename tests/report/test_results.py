@@ -8,15 +8,15 @@ from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.study_results import compare_study, evaluate_study, read_arms, read_results
 from cxr_kd.evaluation.uncertainty import MEAN, compare, evaluate
 from cxr_kd.study import load_study
-from cxr_kd.study.arms import arms, controls
+from cxr_kd.study.arms import arms_of, controls
 
 ALONE, FROM_CNN, FROM_TRANSFORMER = "eeea_net_c2_alone", "eeea_net_c2_from_densenet161", "eeea_net_c2_from_visformer_s"
 
 
 def test_arms_are_in_the_studys_order_with_their_seeds_and_controls(make_study) -> None:
     study = make_study(seeds=(3, 1))
-    assert list(arms(study)) == ["densenet161", "visformer_s", ALONE, FROM_CNN, FROM_TRANSFORMER]
-    assert [run.name for run in arms(study)[FROM_CNN]] == [f"{FROM_CNN}-seed1", f"{FROM_CNN}-seed3"]
+    assert list(arms_of(study)) == ["densenet161", "visformer_s", ALONE, FROM_CNN, FROM_TRANSFORMER]
+    assert [run.name for run in arms_of(study)[FROM_CNN]] == [f"{FROM_CNN}-seed1", f"{FROM_CNN}-seed3"]
     assert controls(study) == {FROM_CNN: ALONE, FROM_TRANSFORMER: ALONE}
 
 
@@ -55,13 +55,13 @@ def test_a_study_without_a_control_has_results_and_no_comparison(make_study) -> 
     alone_less = load_study(study.file)
     comparisons = compare_study(alone_less)
     assert comparisons.empty
-    comparisons.to_csv(alone_less.runs / "comparisons.csv", index=False)
+    comparisons.to_csv(alone_less.runs_folder / "comparisons.csv", index=False)
     assert list(read_results(alone_less)[1].columns) == list(comparisons.columns)
 
 
 def test_missing_and_mixed_files_are_named(make_study) -> None:
     study = make_study()
-    path = study.runs / f"{ALONE}-seed0" / "predictions-test.parquet"
+    path = study.runs_folder / f"{ALONE}-seed0" / "predictions-test.parquet"
     run = Predictions.read(path)
     other = run.metadata.model_copy(update={"split_sha256": "f" * 64})
     Predictions(run.frame, other).write(path)
@@ -70,6 +70,6 @@ def test_missing_and_mixed_files_are_named(make_study) -> None:
     path.unlink()
     with pytest.raises(PredictionsError, match="no such predictions file"):
         evaluate_study(study)
-    (study.runs / "evaluations.csv").unlink()
+    (study.runs_folder / "evaluations.csv").unlink()
     with pytest.raises(PredictionsError, match=r"evaluations\.csv: .*04_ablation"):
         read_results(study)

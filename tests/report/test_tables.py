@@ -79,7 +79,7 @@ def test_a_finding_left_out_says_why_in_place_of_numbers(make_study) -> None:
 )
 def test_figures_of_different_splits_are_in_different_columns(make_study, kind: str, dataset: str, own: str) -> None:
     study = make_study(kind, dataset)
-    data = read_json(study.runs / "data.json")
+    data = read_json(study.runs_folder / "data.json")
     table = mean_table(read_results(study)[0], data, arm_styles(study))
     ours = list(table.columns).index(own)
     figures = [[bool(cell) for cell in row[1:-1]] for row in table.rows]
@@ -95,7 +95,7 @@ def test_published_figures_have_sources_and_keep_their_digits(make_study) -> Non
     entries = [entry for listed in published()["mean_auroc"].values() for entry in listed]
     assert all(entry["source"] and 0.5 < entry["auroc"] < 1 for entry in entries)
     study = make_study()
-    table = mean_table(read_results(study)[0], read_json(study.runs / "data.json"), arm_styles(study))
+    table = mean_table(read_results(study)[0], read_json(study.runs_folder / "data.json"), arm_styles(study))
     html = table.html()
     for digits in ("0.837", "0.8025", "0.810", "0.745"):
         assert f">{digits}<" in html
@@ -113,7 +113,7 @@ def test_published_figures_have_sources_and_keep_their_digits(make_study) -> Non
 )
 def test_figures_published_on_one_data_set_stand_beside_no_other(make_study, dataset, kind, figures) -> None:
     study = make_study()
-    data = {**read_json(study.runs / "data.json"), "dataset": dataset, "kind": kind}
+    data = {**read_json(study.runs_folder / "data.json"), "dataset": dataset, "kind": kind}
     inputs, styles = read_inputs(study), arm_styles(study)
     html = "".join(table.html() for table in published_tables(inputs.evaluations, data, styles))
     everywhere = {"0.837", "0.745", "0.876", "0.871", "0.887"}
@@ -124,7 +124,7 @@ def test_figures_published_on_one_data_set_stand_beside_no_other(make_study, dat
 
 
 def test_only_the_whole_data_set_on_a_published_split_gets_that_splits_column(make_study) -> None:
-    data = {**read_json(make_study().runs / "data.json"), "dataset": "chestxray14", "kind": "full"}
+    data = {**read_json(make_study().runs_folder / "data.json"), "dataset": "chestxray14", "kind": "full"}
     assert own_column(data) == "Random 70/10/20"
     assert own_column({**data, "split": {"name": "lists"}}) == "This study: Artificial radiographs"
     assert own_column({**data, "dataset": "chexpert"}) == "This study: Artificial radiographs"
@@ -145,7 +145,7 @@ def test_the_papers_findings_and_cost_stand_beside_ours(make_study) -> None:
 
 def test_the_answer_follows_the_interval(make_study) -> None:
     study = make_study()
-    comparisons, data = read_results(study)[1], read_json(study.runs / "data.json")
+    comparisons, data = read_results(study)[1], read_json(study.runs_folder / "data.json")
     frame = comparisons[comparisons["second"] == FROM_CNN].copy()
     mean = frame["finding"] == MEAN
     for values, verdict in [
@@ -169,7 +169,7 @@ def test_the_answer_follows_the_interval(make_study) -> None:
 
 def test_badges_and_cost_say_what_the_files_say(make_study) -> None:
     study = make_study()
-    data = read_json(study.runs / "data.json")
+    data = read_json(study.runs_folder / "data.json")
     assert "1,100 synthetic radiographs" in badge(data).meaning
     assert "1,100 real radiographs at 64 px" in badge({**data, "kind": "mini"}).meaning
     own = badge({**data, "kind": "own"})

@@ -85,8 +85,8 @@ def test_a_study_is_found_by_name_and_an_unknown_one_lists_the_shipped():
 
 def test_results_live_beside_the_studies_folder(tmp_path):
     study = studies.load_study(written(tmp_path))
-    assert study.runs == tmp_path / "runs" / "mine"
-    assert study.reports == tmp_path / "reports" / "mine"
+    assert study.runs_folder == tmp_path / "runs" / "mine"
+    assert study.report_folder == tmp_path / "reports" / "mine"
 
 
 def test_run_names_say_everything():

@@ -102,10 +102,10 @@ def test_a_shell_distils_over_two_processes(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("2 processes share each batch") == 1
     student = study.all_runs[-1]
-    card = read_json(study.folder(student) / "card.json")
+    card = read_json(study.run_folder(student) / "card.json")
     assert card["processes"] == 2
     assert card["device"].startswith("2 x CPU")
-    assert is_done(study.folder(student), study.identity(student, prepare(study, progress=False).identity))
+    assert is_done(study.run_folder(student), study.identity(student, prepare(study, progress=False).identity))
 
 
 def test_a_notebook_trains_over_two_processes(tmp_path):
@@ -117,7 +117,7 @@ def test_a_notebook_trains_over_two_processes(tmp_path):
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=300).execute()
-    assert read_json(study.folder(study.all_runs[0]) / "card.json")["processes"] == 2
+    assert read_json(study.run_folder(study.all_runs[0]) / "card.json")["processes"] == 2
 
 
 def test_no_processes_are_refused(tmp_path):

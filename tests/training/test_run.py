@@ -57,7 +57,7 @@ def test_a_student_brings_its_teacher_and_both_say_what_they_are(home, data):
     study = study_of(home)
     teacher, _, student = study.all_runs
     folder = train(study, student, data)
-    assert read_json(study.folder(teacher) / "card.json")["role"] == "teacher"
+    assert read_json(study.run_folder(teacher) / "card.json")["role"] == "teacher"
     card = read_json(folder / "card.json")
     assert card["role"] == "student distilled"
     assert card["teacher"] == "eeea_net_c2"
@@ -81,9 +81,9 @@ def test_a_run_is_trained_again_only_when_what_it_depends_on_has_changed(home, d
     study = study_of(home)
     student = study.all_runs[2]
     train(study, student, data)
-    before = {path: path.stat().st_mtime_ns for path in study.runs.glob("*/card.json")}
+    before = {path: path.stat().st_mtime_ns for path in study.runs_folder.glob("*/card.json")}
     train(study, student, data)
-    assert {path: path.stat().st_mtime_ns for path in study.runs.glob("*/card.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in study.runs_folder.glob("*/card.json")} == before
     assert "trained already" in capsys.readouterr().out
 
     changed = study_of(
@@ -91,7 +91,7 @@ def test_a_run_is_trained_again_only_when_what_it_depends_on_has_changed(home, d
     )
     train(changed, changed.all_runs[2], data)
     new = {path for path in before if path.stat().st_mtime_ns != before[path]}
-    assert new == {study.folder(student) / "card.json"}
+    assert new == {study.run_folder(student) / "card.json"}
 
 
 def test_the_student_alone_sees_the_same_images_in_the_same_order_as_the_taught_one(home, data):
@@ -120,13 +120,13 @@ def test_a_student_is_not_scored_on_what_its_teacher_was_trained_on(home, data):
     teacher, alone, taught = study.all_runs
     for run in (alone, taught):
         train(study, run, data)
-    path = study.folder(teacher) / "model.safetensors"
+    path = study.run_folder(teacher) / "model.safetensors"
     other = TrainedOn.of(data.table, [*data.split.train, data.split.test[0]])
     before = path.read_bytes()
     weights.save(weights.load(path), path, {"trained_on": other.to_card()})
     for run in (alone, taught):  # taught before its teacher was changed
         load_run(study, run, data)
-    (study.folder(taught) / "card.json").unlink()
+    (study.run_folder(taught) / "card.json").unlink()
     with pytest.raises(DataError, match=r"eeea_net_c2-seed0.*trained on 1 of the \d+ images on the test side"):
         train(study, taught, data)
     path.write_bytes(before)
@@ -149,15 +149,15 @@ def test_a_teacher_that_has_changed_is_asked_again(home, data):
     study = study_of(home)
     teacher, _, student = study.all_runs
     train(study, student, data)
-    keys = [read_json(study.folder(teacher) / "answers" / "record.json")["key"]]
+    keys = [read_json(study.run_folder(teacher) / "answers" / "record.json")["key"]]
     model = load_run(study, teacher, data)
-    told = weights.read_metadata(study.folder(teacher) / "model.safetensors")
+    told = weights.read_metadata(study.run_folder(teacher) / "model.safetensors")
     with torch.no_grad():
         model.head.output.bias += 1
-    weights.save(model, study.folder(teacher) / "model.safetensors", {"trained_on": told["trained_on"]})
-    (study.folder(student) / "card.json").unlink()
+    weights.save(model, study.run_folder(teacher) / "model.safetensors", {"trained_on": told["trained_on"]})
+    (study.run_folder(student) / "card.json").unlink()
     train(study, student, data)
-    keys.append(read_json(study.folder(teacher) / "answers" / "record.json")["key"])
+    keys.append(read_json(study.run_folder(teacher) / "answers" / "record.json")["key"])
     assert keys[0] != keys[1]
 
 
@@ -165,14 +165,14 @@ def test_a_student_is_not_trained_against_a_teacher_whose_weights_did_not_load(h
     study = study_of(home)
     teacher, _, student = study.all_runs
     path = train(study, teacher, data) / "model.safetensors"
-    before, history = path.read_bytes(), study.folder(teacher) / "history.csv"
+    before, history = path.read_bytes(), study.run_folder(teacher) / "history.csv"
     told = pd.read_csv(history)
     try:
         # An AUROC that is well below what these weights reach, or well above.
         found = validation_auroc(load_run(study, teacher, data), data)
         told.assign(validation_auroc=found - 0.2 if found > 0.5 else found + 0.2).to_csv(history, index=False)
-        (study.folder(student) / "card.json").unlink(missing_ok=True)
-        for kept in study.folder(teacher).glob("answers*"):
+        (study.run_folder(student) / "card.json").unlink(missing_ok=True)
+        for kept in study.run_folder(teacher).glob("answers*"):
             shutil.rmtree(kept)
         with pytest.raises(
             TeacherError, match=rf"validation AUROC of this teacher is {found:.4f}, and was 0\.\d+ when"
@@ -200,15 +200,15 @@ def test_one_teacher_is_asked_once_for_what_all_of_its_students_need(home, data,
     asked = []
     for run in (logits, maps):
         train(study, run, data)
-        asked.append((study.folder(teacher) / "answers" / "record.json").stat().st_mtime_ns)
+        asked.append((study.run_folder(teacher) / "answers" / "record.json").stat().st_mtime_ns)
     assert asked[0] == asked[1]
-    record = read_json(study.folder(teacher) / "answers" / "record.json")
+    record = read_json(study.run_folder(teacher) / "answers" / "record.json")
     assert record["parts"] == ["logits", "evidence", "attention"]
     assert "live" not in capsys.readouterr().out
     folder = train(study, live, data)
     assert "hint needs more than can be kept, the teacher is asked live" in capsys.readouterr().out
     assert {"bce", "hint", "attention_transfer"} <= set(pd.read_csv(folder / "history.csv").columns)
-    assert (study.folder(teacher) / "answers" / "record.json").stat().st_mtime_ns == asked[0]
+    assert (study.run_folder(teacher) / "answers" / "record.json").stat().st_mtime_ns == asked[0]
 
 
 @pytest.mark.parametrize("changed", ["losses: {temperature: 3.0}", "losses: {focusing: 1.0}"])

@@ -54,7 +54,7 @@ def test_every_teacher_of_the_paper_learns_teaches_and_explains(home, data, name
     study = study_of(home, f"{{network: eeea_net_c2, teacher: {name}}}")
     teacher, student = study.teacher_run(name, 0), study.student_run("eeea_net_c2", name, 0)
     train(study, student, data)
-    history = study.folder(student) / "history.csv"
+    history = study.run_folder(student) / "history.csv"
     assert "map_cosine" in history.read_text()
     networks = {run.arm: load_run(study, run, data) for run in (teacher, student)}
     pair = choose(data, 2)
@@ -75,7 +75,7 @@ def test_two_teachers_answer_as_one_and_both_travel_with_the_student(home, data)
     assert folder.name == "eeea_net_c2_from_eeea_net_c2+ofa_595-seed0"
     assert read_json(folder / "card.json")["teacher"] == "eeea_net_c2+ofa_595"
     for teacher in study.teacher_runs(run):
-        assert teachers.cost(study.folder(teacher))["views"] == 1
+        assert teachers.cost(study.run_folder(teacher))["views"] == 1
     assert len(read_trained_on(folder / "model.safetensors").images) == 1  # the same phantoms, once
 
 
@@ -89,7 +89,7 @@ def test_a_teacher_is_asked_once_for_all_of_its_students_views(home, data, monke
     few, many = (run for run in study.all_runs if run.role != "teacher")
     train(study, few, data)
     (teacher,) = study.teacher_runs(few)
-    kept = teachers.cost(study.folder(teacher))
+    kept = teachers.cost(study.run_folder(teacher))
     assert kept["views"] == 2  # as many as the one with most needs
     assert kept["seconds"] > 0
     monkeypatch.setattr("cxr_kd.training.run.ask", lambda *_, **__: pytest.fail("the teacher was asked again"))
