@@ -18,6 +18,10 @@ Layout = Literal["channels first", "channels last", "tokens"]
 # What asks others what they hold: a module with one of these attends.
 _QUERIES = ("qkv", "qk", "q", "query", "q_proj")
 
+# Parameters without weight decay in published recipes (DeiT, Swin, BEiT), although some of timm's networks, such as
+# Visformer, do not list them: position embeddings, class tokens and tables of relative positions. fnmatch patterns.
+_UNDECAYED = ("pos_embed*", "cls_token", "*relative_position_bias_table")
+
 
 class TimmFeatures(nn.Module):
     """A timm network up to the feature map that its global mean is taken of, after the final norm (and activation).
@@ -50,6 +54,11 @@ class TimmFeatures(nn.Module):
             cells = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
             return cells.transpose(1, 2).unflatten(2, (isqrt(cells.shape[1]), -1))
         return features
+
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return the names, or fnmatch patterns of names, of parameters that weight decay should leave out."""
+        listed = getattr(self.network, "no_weight_decay", frozenset)()
+        return frozenset(f"network.{name}" for name in (*listed, *_UNDECAYED))
 
 
 def build_timm(timm_name: str, image_size: int, findings: int) -> tuple[TimmFeatures, Head]:
