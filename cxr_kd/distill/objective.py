@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from cxr_kd.distill import losses, map_losses
 from cxr_kd.distill.outputs import Need, Outputs
+from cxr_kd.study.loss_table import LOSSES
 from cxr_kd.study.settings import LossName, LossSettings
 
 LabelLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # the student's logits, labels, known
@@ -37,8 +38,8 @@ class Objective:
         widths: tuple[int, int] | None = None,
         **settings: float,
     ) -> None:
-        if unknown := set(weights) - set(get_args(LossName)):
-            raise ValueError(f"unknown losses {sorted(unknown)}: allowed are {', '.join(get_args(LossName))}")
+        if unknown := set(weights) - set(LOSSES):
+            raise ValueError(f"unknown losses {sorted(unknown)}: allowed are {', '.join(LOSSES)}")
         self.weights = {name: weight for name, weight in weights.items() if weight > 0}
         if not self.weights:
             raise ValueError(f"an objective needs a loss with a weight above 0, not {dict(weights)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 
@@ -16,8 +16,8 @@ from cxr_kd.report.style import ArmStyle, finding_name, style_of
 from cxr_kd.report.tables import DASH, Cell, Table, duration, estimate, estimate_text, records
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms
+from cxr_kd.study.loss_table import LOSSES
 from cxr_kd.study.runs import Run
-from cxr_kd.study.settings import LossName
 
 CHANGED = "Changed"
 
@@ -84,7 +84,7 @@ def answers(comparisons: pd.DataFrame, study: Study, patients: int) -> list[tupl
 
 
 def _clause(row: Mapping[Any, Any], what: str, study: Study, patients: int) -> str:
-    if what.split()[0] not in get_args(LossName):
+    if what.split()[0] not in LOSSES:
         what = what[:1].upper() + what[1:]
     if row["left_out"]:
         return f"{what}: no finding has enough positives to say anything"

@@ -1,11 +1,12 @@
 """What a study trains: its runs, and what must hold for them before anything starts."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from cxr_kd.study.settings import NEEDS_LIVE_TEACHER, TEACHER_LOSSES, Ablation, LossName
+from cxr_kd.study.loss_table import LABEL_LOSSES, LOSSES, NEEDS_LIVE_TEACHER, TEACHER_LOSSES
+from cxr_kd.study.settings import Ablation, LossName
 
 
 class Run(BaseModel):
@@ -60,9 +61,9 @@ def check_teachers(run: Run, teachers: tuple[str, ...]) -> None:
 def check_objective(run: Run) -> None:
     """Raise ValueError for a run without a loss, and for a student that would not hear its teacher."""
     if not run.losses:
-        raise ValueError(f"run {run.name} has no loss: its objective needs one of {_names(of_teachers=False)} above 0")
+        raise ValueError(f"run {run.name} has no loss: its objective needs one of {_listed(LABEL_LOSSES)} above 0")
     if run.teacher and not run.losses & TEACHER_LOSSES:
-        teaching = _names(of_teachers=True)
+        teaching = _listed(TEACHER_LOSSES)
         raise ValueError(f"run {run.name} would not hear its teacher: its objective needs one of {teaching} above 0")
 
 
@@ -79,5 +80,5 @@ def check_ablation(ablation: Ablation, students: list[str], seeds: int) -> None:
         raise ValueError(f"ablation: {ablation.reference} is the reference, so no question names it")
 
 
-def _names(*, of_teachers: bool) -> str:
-    return ", ".join(name for name in get_args(LossName) if (name in TEACHER_LOSSES) == of_teachers)
+def _listed(losses: frozenset[str]) -> str:
+    return ", ".join(name for name in LOSSES if name in losses)

@@ -9,31 +9,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from cxr_kd.study.loss_table import known_loss
 
 NETWORK_NAME = r"^[a-z0-9_]+(\.[a-z0-9_]+)?$"  # ours, or timm's with or without its tag: the registry knows them
 NetworkName = Annotated[str, Field(pattern=NETWORK_NAME)]
 # One teacher, or several who answer together: densenet161+visformer_s.
 TeacherNames = Annotated[str, Field(pattern=rf"^{NETWORK_NAME[1:-1]}(\+{NETWORK_NAME[1:-1]})*$")]
-LossName = Literal[
-    "focal_bce",
-    "focal_bce_balanced",
-    "asymmetric",
-    "bce",
-    "logit_mse",
-    "prob_mse",
-    "binary_kl",
-    "l2d",
-    "correlation",
-    "hint",
-    "attention_transfer",
-    "map_cosine",
-]
-# The losses that need a teacher's answer, and those that kept answers can't serve: whole feature maps are too large.
-TEACHER_LOSSES: frozenset[str] = frozenset(
-    {"logit_mse", "prob_mse", "binary_kl", "l2d", "correlation", "hint", "attention_transfer", "map_cosine"}
-)
-NEEDS_LIVE_TEACHER: frozenset[str] = frozenset({"hint"})
+LossName = Annotated[str, AfterValidator(known_loss)]
 
 
 class Settings(BaseModel):

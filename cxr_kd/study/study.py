@@ -12,10 +12,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cxr_kd.errors import StudyError
 from cxr_kd.study.data_settings import LAYOUTS, DataSettings, Intensity
+from cxr_kd.study.loss_table import TEACHER_LOSSES
 from cxr_kd.study.runs import Run, check_ablation, check_objective, check_teachers
 from cxr_kd.study.settings import (
     NETWORK_NAME,
-    TEACHER_LOSSES,
     Ablation,
     Augmentation,
     Device,

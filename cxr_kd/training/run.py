@@ -22,8 +22,9 @@ from cxr_kd.models import weights
 from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.study import Study
+from cxr_kd.study.loss_table import NEEDS_LIVE_TEACHER
 from cxr_kd.study.runs import Run
-from cxr_kd.study.settings import NEEDS_LIVE_TEACHER, digest
+from cxr_kd.study.settings import digest
 from cxr_kd.training import checkpoint
 from cxr_kd.training.distributed import Processes
 from cxr_kd.training.fit import fit

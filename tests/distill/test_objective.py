@@ -11,9 +11,10 @@ from small_networks import radiographs, small_network
 from cxr_kd.distill import losses, map_losses
 from cxr_kd.distill.objective import NEEDS, Objective
 from cxr_kd.distill.outputs import Need, Outputs, observe
-from cxr_kd.study.settings import NEEDS_LIVE_TEACHER, TEACHER_LOSSES, LossName, LossSettings
+from cxr_kd.study.loss_table import LOSSES, NEEDS_LIVE_TEACHER, TEACHER_LOSSES
+from cxr_kd.study.settings import LossSettings
 
-EVERY = get_args(LossName)
+EVERY = tuple(LOSSES)
 LABELS = (torch.rand(8, 3, generator=torch.Generator().manual_seed(1)) < 0.4).float()
 KNOWN = torch.rand(8, 3, generator=torch.Generator().manual_seed(2)) < 0.9
 

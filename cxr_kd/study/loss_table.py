@@ -1,0 +1,78 @@
+"""The table of losses: the one place, besides its function, where a loss is named.
+
+To add a loss, write its function in `cxr_kd.distill` and add one line here. Everything else follows from this table:
+the names that a study file may use, which losses need a teacher, what is stored of a teacher's outputs, and which
+settings the function gets. Functions are given as text ("module:name"), because this package does not load torch.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Output = Literal["evidence", "attention", "features"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss.
+
+    `against`: "labels" if it compares the student's logits with the labels, "teacher" if it compares the student's
+    outputs with the teacher's. `needs`: the output it compares; None for logits. `settings`: the fields of
+    `LossSettings` that its function takes as keyword arguments. `positive_rates`: whether the function also takes the
+    share of positives of each finding in the training labels.
+    """
+
+    name: str
+    against: Literal["labels", "teacher"]
+    function: str
+    source: str
+    needs: Output | None = None
+    settings: tuple[str, ...] = ()
+    positive_rates: bool = False
+
+
+_LOGITS, _MAPS = "cxr_kd.distill.losses", "cxr_kd.distill.map_losses"
+_ASYMMETRIC = ("positive_focusing", "negative_focusing", "margin")
+_ALL = (
+    Loss("focal_bce", "labels", f"{_LOGITS}:focal_bce", "Lin et al., ICCV 2017, eq. 4", settings=("focusing",)),
+    Loss(
+        "focal_bce_balanced",
+        "labels",
+        f"{_LOGITS}:focal_bce",
+        "Lin et al., ICCV 2017, eq. 5",
+        settings=("focusing",),
+        positive_rates=True,
+    ),
+    Loss("asymmetric", "labels", f"{_LOGITS}:asymmetric", "Ridnik et al., ICCV 2021", settings=_ASYMMETRIC),
+    Loss("bce", "labels", f"{_LOGITS}:bce", "binary cross-entropy"),
+    Loss("logit_mse", "teacher", f"{_LOGITS}:logit_mse", "Ba and Caruana, NeurIPS 2014; arXiv 2305.06244"),
+    Loss("prob_mse", "teacher", f"{_LOGITS}:prob_mse", "Tarvainen and Valpola, NeurIPS 2017"),
+    Loss("binary_kl", "teacher", f"{_LOGITS}:binary_kl", "Hinton et al., 2015", settings=("temperature",)),
+    Loss("l2d", "teacher", f"{_LOGITS}:l2d", "Yang et al., ICCV 2023"),
+    Loss("correlation", "teacher", f"{_LOGITS}:correlation", "Huang et al. (DIST), NeurIPS 2022"),
+    Loss("hint", "teacher", f"{_MAPS}:hint", "Romero et al. (FitNets), ICLR 2015", needs="features"),
+    Loss(
+        "attention_transfer",
+        "teacher",
+        f"{_MAPS}:attention_transfer",
+        "Zagoruyko and Komodakis, ICLR 2017",
+        needs="attention",
+    ),
+    Loss("map_cosine", "teacher", f"{_MAPS}:map_cosine", "Parchami-Araghi et al., ECCV 2024", needs="evidence"),
+)
+
+LOSSES: Mapping[str, Loss] = {loss.name: loss for loss in _ALL}
+LABEL_LOSSES = frozenset(loss.name for loss in _ALL if loss.against == "labels")
+TEACHER_LOSSES = frozenset(loss.name for loss in _ALL if loss.against == "teacher")
+# Features are too large to store for every image, so these losses need the teacher itself during training.
+NEEDS_LIVE_TEACHER = frozenset(loss.name for loss in _ALL if loss.needs == "features")
+
+
+def known_loss(name: str) -> str:
+    """Return a loss's name unchanged. Raises ValueError if there is no such loss."""
+    if name not in LOSSES:
+        close = difflib.get_close_matches(name, LOSSES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise ValueError(f"unknown loss {name!r}{hint} Allowed: {', '.join(LOSSES)}")
+    return name
