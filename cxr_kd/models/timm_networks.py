@@ -1,6 +1,7 @@
 """Networks that timm ships, cut to their last feature map and with every in-place operation turned off."""
 
 import inspect
+from collections.abc import Collection
 from math import isqrt
 from typing import Any, Literal
 
@@ -57,7 +58,7 @@ class TimmFeatures(nn.Module):
 
     def no_weight_decay(self) -> frozenset[str]:
         """Return the names, or fnmatch patterns of names, of parameters that weight decay should leave out."""
-        listed = getattr(self.network, "no_weight_decay", frozenset)()
+        listed: Collection[str] = getattr(self.network, "no_weight_decay", frozenset)()
         return frozenset(f"network.{name}" for name in (*listed, *_UNDECAYED))
 
 
