@@ -1,117 +1,121 @@
-"""The weighted sum of named losses that a study asks for."""
+"""The weighted sum of the losses that a study asks for.
 
-from collections.abc import Callable, Mapping
+`study.loss_table` lists every loss with its function. A function gets tensors by what its loss compares:
+
+| loss | arguments |
+|---|---|
+| against labels | the student's logits, labels, known |
+| against a teacher, logits | the student's and the teacher's logits |
+| against a teacher, attention | the student's and the teacher's attention |
+| against a teacher, features | the student's features through a learned layer, and the teacher's features |
+| against a teacher, evidence | the student's and the teacher's evidence, and the teacher's logits |
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pkgutil import resolve_name
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from cxr_kd.distill import losses, map_losses
 from cxr_kd.distill.outputs import Need, Outputs
-from cxr_kd.study.loss_table import LOSSES
-from cxr_kd.study.settings import LossName, LossSettings
+from cxr_kd.study.loss_table import LOSSES, Loss, known_loss
+from cxr_kd.study.settings import LossSettings
 
-LabelLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # the student's logits, labels, known
-TeacherLoss = Callable[[Outputs, Outputs], Tensor]  # student, teacher
-Given = TypeVar("Given")
-
-NEEDS: Mapping[LossName, Need] = {"map_cosine": "evidence", "attention_transfer": "attention", "hint": "features"}
+T = TypeVar("T")
 
 
 class Objective:
-    """Weights by loss name, such as `{"focal_bce": 1.0, "logit_mse": 0.5}`; a weight of 0 leaves its loss out.
+    """Weights by loss name, such as `{"focal_bce": 1.0, "logit_mse": 0.5}`; losses of weight 0 are left out.
 
-    `settings` are those of `LossSettings`. `focal_bce_balanced` needs the training labels' `positive_rates` (L,)
-    (`losses.positive_rates`); `hint` needs `widths`, the channels of the student's and of the teacher's features.
-    Raises ValueError for an unknown loss, for none, and where one lacks what it needs.
+    `settings` are those of `LossSettings`. Losses that balance positives and negatives need `positive_rates` (L,), see
+    `losses.positive_rates`. Losses that compare features need `widths`: the number of channels of the student's and of
+    the teacher's features. Raises ValueError for an unknown loss, for no loss, and if one of these is missing.
 
-    `needs` is what student and teacher are asked beside their logits (`observe(model, images, objective.needs)`);
-    `module` holds what is learned along: it goes to the student's device, and its parameters to the optimiser.
+    `needs`: the outputs that student and teacher must have besides logits, for `observe(model, images, needs)`.
+    `module`: layers that are trained with the student. Move it to the student's device, and give its parameters to the
+    optimiser.
     """
 
     def __init__(
         self,
-        weights: Mapping[LossName, float],
+        weights: Mapping[str, float],
         *,
         positive_rates: Tensor | None = None,
         widths: tuple[int, int] | None = None,
         **settings: float,
     ) -> None:
-        if unknown := set(weights) - set(LOSSES):
-            raise ValueError(f"unknown losses {sorted(unknown)}: allowed are {', '.join(LOSSES)}")
-        self.weights = {name: weight for name, weight in weights.items() if weight > 0}
+        named = {known_loss(name): weight for name, weight in weights.items()}
+        self.weights = {name: weight for name, weight in named.items() if weight > 0}
         if not self.weights:
             raise ValueError(f"an objective needs a loss with a weight above 0, not {dict(weights)}")
-        self.needs: frozenset[Need] = frozenset(NEEDS[name] for name in self.weights if name in NEEDS)
+        # In the order of the table, so that the order of a study file changes neither the sum nor its rounding.
+        chosen = [loss for name, loss in LOSSES.items() if name in self.weights]
+        self.needs = needs_of(self.weights)
         self.module = nn.ModuleDict()
-        if "focal_bce_balanced" in self.weights:
-            _given(positive_rates, "focal_bce_balanced", "positive_rates=losses.positive_rates(training labels)")
-        if "hint" in self.weights:
-            student, teacher = _given(widths, "hint", "widths=(the student's channels, the teacher's)")
-            self.module["hint"] = nn.Conv2d(student, teacher, kernel_size=1)
-        label_losses = _label_losses(LossSettings(**settings), positive_rates)
-        teacher_losses = _teacher_losses(LossSettings(**settings), self.module)
-        self._label_losses = {name: loss for name, loss in label_losses.items() if name in self.weights}
-        self._teacher_losses = {name: loss for name, loss in teacher_losses.items() if name in self.weights}
+        for loss in chosen:
+            if loss.needs == "features":
+                self.module[loss.name] = _regressor(loss.name, widths)
+        values = LossSettings(**settings)
+        self._functions = {loss: _function(loss, values, positive_rates) for loss in chosen}
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, labels: Tensor, known: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum, and each loss before its weight, detached; labels and known (B, L) as in `losses`.
+        """Return the weighted sum, and each loss by name before its weight, detached.
 
-        In float32 (or float64), whatever the precision of the answers. Raises ValueError where an answer that is
-        compared is not there, or lacks one of `needs`.
+        `labels` and `known` are (B, L), as in `losses`. Losses are computed in float32 (or float64), whatever the
+        precision of the outputs. Raises ValueError if a loss needs a teacher and there is none, or if the outputs lack
+        one of `needs`.
         """
         student = student.in_full_precision()
+        teacher = teacher.in_full_precision() if teacher else None
         with torch.autocast(student.logits.device.type, enabled=False):
-            terms = {name: loss(student.logits, labels, known) for name, loss in self._label_losses.items()}
-            if self._teacher_losses:
-                teacher = _given(teacher, ", ".join(self._teacher_losses), "a teacher's answer").in_full_precision()
-                terms |= {name: loss(student, teacher) for name, loss in self._teacher_losses.items()}
+            terms = {
+                loss.name: function(*self._arguments(loss, student, teacher, labels, known))
+                for loss, function in self._functions.items()
+            }
         total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         return total, {name: term.detach() for name, term in terms.items()}
 
-
-def _label_losses(settings: LossSettings, positive_rates: Tensor | None) -> dict[LossName, LabelLoss]:
-    focal = partial(losses.focal_bce, focusing=settings.focusing)
-    return {
-        "bce": losses.bce,
-        "focal_bce": focal,
-        "focal_bce_balanced": partial(focal, positive_rates=positive_rates),
-        "asymmetric": partial(
-            losses.asymmetric,
-            positive_focusing=settings.positive_focusing,
-            negative_focusing=settings.negative_focusing,
-            margin=settings.margin,
-        ),
-    }
-
-
-def _teacher_losses(settings: LossSettings, module: nn.ModuleDict) -> dict[LossName, TeacherLoss]:
-    return {
-        "logit_mse": _between_logits(losses.logit_mse),
-        "prob_mse": _between_logits(losses.prob_mse),
-        "binary_kl": _between_logits(partial(losses.binary_kl, temperature=settings.temperature)),
-        "l2d": _between_logits(losses.l2d),
-        "correlation": _between_logits(losses.correlation),
-        "map_cosine": lambda student, teacher: map_losses.map_cosine(
-            student.part("evidence"), teacher.part("evidence"), teacher.logits
-        ),
-        "attention_transfer": lambda student, teacher: map_losses.attention_transfer(
-            student.part("attention"), teacher.part("attention")
-        ),
-        "hint": lambda student, teacher: map_losses.hint(
-            module["hint"](student.part("features")), teacher.part("features")
-        ),
-    }
+    def _arguments(
+        self, loss: Loss, student: Outputs, teacher: Outputs | None, labels: Tensor, known: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return what a loss's function gets, as in the table at the top of this module."""
+        if loss.against == "labels":
+            return student.logits, labels, known
+        teacher = _required(teacher, loss.name, "a teacher's outputs")
+        if loss.needs is None:
+            return student.logits, teacher.logits
+        ours, theirs = student.part(loss.needs), teacher.part(loss.needs)
+        if loss.needs == "features":
+            return self.module[loss.name](ours), theirs
+        return (ours, theirs, teacher.logits) if loss.needs == "evidence" else (ours, theirs)
 
 
-def _between_logits(loss: Callable[[Tensor, Tensor], Tensor]) -> TeacherLoss:
-    return lambda student, teacher: loss(student.logits, teacher.logits)
+def needs_of(losses: Iterable[str]) -> frozenset[Need]:
+    """Return the outputs besides logits that these losses compare. Raises ValueError for an unknown loss."""
+    needs = (LOSSES[known_loss(name)].needs for name in losses)
+    return frozenset(need for need in needs if need is not None)
 
 
-def _given(value: Given | None, loss: str, what: str) -> Given:
+def _function(loss: Loss, settings: LossSettings, positive_rates: Tensor | None) -> Callable[..., Tensor]:
+    """Return the function of a loss with its settings filled in."""
+    keywords = {field: getattr(settings, field) for field in loss.settings}
+    if loss.positive_rates:
+        advice = "positive_rates=losses.positive_rates(training labels)"
+        keywords["positive_rates"] = _required(positive_rates, loss.name, advice)
+    return partial(resolve_name(loss.function), **keywords)
+
+
+def _regressor(loss: str, widths: tuple[int, int] | None) -> nn.Module:
+    """Return the layer that maps the student's channels to the teacher's."""
+    student, teacher = _required(widths, loss, "widths=(the student's channels, the teacher's)")
+    return nn.Conv2d(student, teacher, kernel_size=1)
+
+
+def _required(value: T | None, loss: str, what: str) -> T:
     if value is None:
         raise ValueError(f"{loss} needs {what}")
     return value

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cxr_kd.distill.map_losses import attention, on_one_grid, unit
 from cxr_kd.models.classifier import CxrClassifier
+from cxr_kd.study.loss_table import Output
 
-Need = Literal["evidence", "attention", "features"]  # what an objective may ask for beside the logits
+Need = Output  # an output besides logits, which is computed only if it is asked for
 
 
 @dataclass(frozen=True, eq=False)

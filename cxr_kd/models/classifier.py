@@ -1,6 +1,7 @@
 """Radiograph in, one logit a finding out: the one shape that every network of a study has."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
@@ -68,6 +69,19 @@ class CxrClassifier(nn.Module):
         the logit without the bias. Differentiable in the features and in the head's weights.
         """
         return torch.einsum("blk,bkhw->blhw", self.head_jacobian(pooled), features)
+
+    def undecayed(self) -> frozenset[str]:
+        """Return the names of the parameters that weight decay leaves out, as published recipes do.
+
+        These are biases and scales of norms (at most one dimension), and what the backbone names in `no_weight_decay`:
+        position embeddings, class tokens and tables of relative positions.
+        """
+        patterns = [f"backbone.{name}" for name in getattr(self.backbone, "no_weight_decay", frozenset)()]
+        return frozenset(
+            name
+            for name, parameter in self.named_parameters()
+            if parameter.ndim <= 1 or any(fnmatchcase(name, pattern) for pattern in patterns)
+        )
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """Give what the backbone sees, (B, 3, S, S): gray repeated to three channels, the network's statistics."""

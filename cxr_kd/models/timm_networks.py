@@ -1,6 +1,7 @@
 """Networks that timm ships, cut to their last feature map and with every in-place operation turned off."""
 
 import inspect
+from collections.abc import Collection
 from math import isqrt
 from typing import Any, Literal
 
@@ -17,6 +18,10 @@ Layout = Literal["channels first", "channels last", "tokens"]
 
 # What asks others what they hold: a module with one of these attends.
 _QUERIES = ("qkv", "qk", "q", "query", "q_proj")
+
+# Parameters without weight decay in published recipes (DeiT, Swin, BEiT), although some of timm's networks, such as
+# Visformer, do not list them: position embeddings, class tokens and tables of relative positions. fnmatch patterns.
+_UNDECAYED = ("pos_embed*", "cls_token", "*relative_position_bias_table")
 
 
 class TimmFeatures(nn.Module):
@@ -50,6 +55,11 @@ class TimmFeatures(nn.Module):
             cells = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
             return cells.transpose(1, 2).unflatten(2, (isqrt(cells.shape[1]), -1))
         return features
+
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return the names, or fnmatch patterns of names, of parameters that weight decay should leave out."""
+        listed: Collection[str] = getattr(self.network, "no_weight_decay", frozenset)()
+        return frozenset(f"network.{name}" for name in (*listed, *_UNDECAYED))
 
 
 def build_timm(timm_name: str, image_size: int, findings: int) -> tuple[TimmFeatures, Head]:

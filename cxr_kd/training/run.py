@@ -13,7 +13,7 @@ from cxr_kd.data.loader import Batches
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.trained_on import TrainedOn
 from cxr_kd.distill.losses import positive_rates
-from cxr_kd.distill.objective import NEEDS, Objective
+from cxr_kd.distill.objective import Objective, needs_of
 from cxr_kd.distill.outputs import Need
 from cxr_kd.distill.teacher import Answers, LiveTeacher, Teacher, TeacherEnsemble, ask, kept, only_training_images
 from cxr_kd.errors import TeacherError
@@ -181,7 +181,7 @@ def _checked(study: Study, run: Run, data: Prepared, device: str) -> CxrClassifi
 
 
 def _needs(*runs: Run) -> frozenset[Need]:
-    return frozenset(NEEDS[name] for run in runs for name in run.losses if name in NEEDS)
+    return needs_of(name for run in runs for name in run.losses)
 
 
 def _training_batches(study: Study, run: Run, data: Prepared, *, views: int | None = None) -> Batches:
