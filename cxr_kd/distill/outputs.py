@@ -1,4 +1,4 @@
-"""What a network said of a batch: student, live teacher and kept answers all speak in it."""
+"""The outputs of a network for a batch of images: of a student, a live teacher or stored answers alike."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ Need = Output  # an output besides logits, which is computed only if it is asked
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """Logits (B, L), and what else was asked for.
+    """Logits (B, L), and the other outputs that were asked for.
 
-    `evidence` (B, L, h, w): evidence for and against each finding, before Grad-CAM's relu, in logits; `attention`
-    (B, h, w): mean squared feature of each cell; `features` (B, K, h, w): the last feature map.
+    `evidence` (B, L, h, w): evidence for (above 0) and against (below 0) each finding, in logits, before Grad-CAM's
+    relu. `attention` (B, h, w): the mean squared feature of each cell. `features` (B, K, h, w): the last feature map.
     """
 
     logits: Tensor
@@ -28,28 +28,31 @@ class Outputs:
     features: Tensor | None = None
 
     def part(self, need: Need) -> Tensor:
-        """One of the optional parts; ValueError where it is not there."""
+        """Return evidence, attention or features. Raises ValueError if these outputs do not have it."""
         part: Tensor | None = getattr(self, need)
         if part is None:
-            raise ValueError(f"an answer without {need} can't be compared by its {need}: ask the network for them")
+            raise ValueError(f"these outputs have no {need}: call observe(model, images, needs) with {need!r} in needs")
         return part
 
     def to(self, target: Any) -> "Outputs":
-        """The same on another device, or in another dtype."""
+        """Return the same outputs on another device, or in another dtype."""
         return self.each(lambda part: part.to(target))
 
     def in_full_precision(self) -> "Outputs":
-        """The same, with half-precision parts (kept answers, automatic mixed precision) as float32."""
+        """Return the same outputs with half-precision tensors as float32.
+
+        Stored answers and automatic mixed precision have half precision.
+        """
         return self.each(lambda part: part.float() if part.dtype in (torch.float16, torch.bfloat16) else part)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Outputs":
-        """The same, with every part changed."""
+        """Return the outputs with `change` applied to every tensor."""
         optional = (None if part is None else change(part) for part in (self.evidence, self.attention, self.features))
         return Outputs(change(self.logits), *optional)
 
 
 def observe(model: CxrClassifier, images: Tensor, needs: Collection[Need] = ()) -> Outputs:
-    """What a network says of images (B, 1, S, S), in one forward pass; differentiable."""
+    """Return a network's outputs for images (B, 1, S, S) in one forward pass: logits and `needs`; differentiable."""
     features = model.features(images)  # (B, K, h, w)
     pooled = model.pool(features)  # (B, K)
     return Outputs(
@@ -60,18 +63,19 @@ def observe(model: CxrClassifier, images: Tensor, needs: Collection[Need] = ()) 
     )
 
 
-def mean_outputs(answers: Sequence[Outputs]) -> Outputs:
-    """Several teachers as one: the mean of their logits, and of their evidence and attention, each at unit norm.
+def mean_outputs(outputs: Sequence[Outputs]) -> Outputs:
+    """Return the outputs of several teachers as one: the mean of their logits, evidence and attention.
 
-    Maps of different grids meet on the smallest. Features have no mean, as each network's channels are its own: only
-    a single teacher has them. What one teacher lacks, all of them lack.
+    Evidence and attention are averaged at unit norm, on the smallest of their grids, so that no teacher counts more
+    because its logits or features are larger. An output that one of the teachers lacks is None. Features are None too:
+    channels of different networks do not correspond. A single teacher's outputs are returned unchanged.
     """
-    if len(answers) == 1:
-        return answers[0]
+    if len(outputs) == 1:
+        return outputs[0]
     return Outputs(
-        torch.stack([answer.logits.float() for answer in answers]).mean(dim=0),
-        evidence=_mean([answer.evidence for answer in answers]),
-        attention=_mean([answer.attention for answer in answers]),
+        torch.stack([each.logits.float() for each in outputs]).mean(dim=0),
+        evidence=_mean([each.evidence for each in outputs]),
+        attention=_mean([each.attention for each in outputs]),
     )
 
 

@@ -6,10 +6,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_kd.distill.map_losses import attention, attention_transfer, hint, map_cosine, on_one_grid, seen
+from cxr_kd.distill.map_losses import (
+    SMALLEST_RMS,
+    above_batch_mean,
+    attention,
+    attention_transfer,
+    cosine,
+    hint,
+    map_cosine,
+    on_one_grid,
+)
 
 seeds = st.integers(0, 2**16)
-factors = st.floats(1e-3, 1e3)
+factors = st.floats(1e-2, 1e3)  # below, the student's maps come near the floor of map_cosine
 
 
 def answer(seed, *, images=4, findings=3, grid=7):
@@ -126,8 +135,8 @@ def test_only_findings_that_the_teacher_sees_are_pulled():
 
 def test_what_is_seen_is_above_the_mean_of_the_batch_by_how_much():
     logits = torch.tensor([[-3.0, 0.5], [-3.0, 0.5], [0.0, 0.5]])
-    torch.testing.assert_close(seen(logits), torch.tensor([[0.0, 0.0], [0.0, 0.0], [2.0, 0.0]]))
-    assert not seen(logits[:1]).any()
+    torch.testing.assert_close(above_batch_mean(logits), torch.tensor([[0.0, 0.0], [0.0, 0.0], [2.0, 0.0]]))
+    assert not above_batch_mean(logits[:1]).any()
 
 
 def test_an_empty_map_is_pulled_too():
@@ -137,6 +146,31 @@ def test_an_empty_map_is_pulled_too():
     before = map_cosine(student, teacher, logits)
     (gradient,) = torch.autograd.grad(before, student)
     assert map_cosine(student - 0.1 * gradient / gradient.abs().max(), teacher, logits) < before
+
+
+@pytest.mark.parametrize("scale", [1e3, 1.0, 1e-2, 1e-4, 1e-8, 1e-30, 0.0])
+def test_the_gradient_of_map_cosine_is_bounded_however_small_the_student_s_maps(scale):
+    student, (teacher, logits) = answer(0)[0], answer(1)
+    weights = above_batch_mean(logits)
+    student = (scale * student).requires_grad_()
+    (gradient,) = torch.autograd.grad(map_cosine(student, teacher, logits), student)
+    largest = weights / weights.sum() / (SMALLEST_RMS * 7)  # maps of 7 x 7 cells
+    assert (gradient.norm(dim=(-2, -1)) <= largest * (1 + 1e-9)).all()
+    assert gradient.norm() > 0
+
+
+@given(seeds, st.floats(1e-2, 1e2))
+def test_the_floor_of_map_cosine_does_not_change_ordinary_maps(seed, scale):
+    student, (teacher, logits) = scale * answer(seed)[0], answer(seed + 1)
+    weights = above_batch_mean(logits)
+    expected = (weights * (1 - cosine(student, teacher))).sum() / weights.sum()
+    assert map_cosine(student, teacher, logits).item() == expected.item()
+
+
+def test_gradients_below_the_floor_agree_with_finite_differences():
+    (student, _), (teacher, logits) = answer(0), answer(1, grid=4)
+    small = (1e-5 * student).requires_grad_()
+    assert torch.autograd.gradcheck(lambda maps: map_cosine(maps, teacher, logits), small, eps=1e-11)
 
 
 @pytest.mark.parametrize("value", [0.0, -2.0])
