@@ -1,10 +1,13 @@
-"""One row a model: what it costs to keep and to run."""
+"""The cost of each network: parameters, multiply-accumulates, file size and latency."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
-from cxr_kd.device.latency import latency_ms
+from cxr_kd.device.latency import cpu_name, latencies_ms, latency_ratio
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.cost import file_size_mb, macs, parameters
 
@@ -25,32 +28,58 @@ COLUMNS = (
 )
 
 
-def cost_table(
-    models: Mapping[str, CxrClassifier], image_size: int | None = None, *, repeats: int = 50, threads: int = 1
-) -> pd.DataFrame:
-    """Measure each of `models` (a run's name to its network) at `image_size` px (each model's own); see COLUMNS.
+def cost_table(models: Mapping[str, CxrClassifier], *, repeats: int = 50, threads: int = 1) -> pd.DataFrame:
+    """Return one row per entry of `models` (name of a run -> its network), measured at the networks' image size.
 
-    file_mb is in MB of 2**20 bytes; latency_ms is over `repeats` single images, on this CPU.
+    Each network name is measured once, and all its runs have the same values: the time for one image depends on the
+    architecture, not on the weights.
+
+    Columns: those of COLUMNS, then three for each network N of the table, which compare N with the row's own network:
+
+    - `latency_ratio:N`: latency of N divided by the latency of this row's network (above 1: N is slower)
+    - `latency_ratio_low:N`, `latency_ratio_high:N`: 95 % interval of this ratio over the rounds (`latency_ratio`)
+
+    So in a student's row, `latency_ratio:densenet161` says how many times the student's latency DenseNet-161 has; in
+    the row of DenseNet-161 itself it is 1. file_mb is in MB of 2**20 bytes. latency_ms_* are median, quartiles and
+    their distance over `repeats` rounds of one image each, on this CPU with `threads` threads. Raises ValueError for
+    networks of several image sizes.
     """
-    rows = []
-    for label, model in models.items():
-        size = image_size or model.image_size
-        latency = latency_ms(model, size, repeats=repeats, threads=threads)
-        rows.append(
-            {
-                "run": label,
-                "network": model.name,
-                "image_size": size,
-                "parameters": parameters(model),
-                "macs": macs(model, size),
-                "file_mb": file_size_mb(model),
-                "latency_ms_median": latency.median,
-                "latency_ms_p25": latency.p25,
-                "latency_ms_p75": latency.p75,
-                "latency_ms_iqr": latency.iqr,
-                "repeats": latency.repeats,
-                "threads": latency.threads,
-                "cpu": latency.cpu,
-            }
-        )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    if len(sizes := {model.image_size for model in models.values()}) > 1:
+        raise ValueError(f"the networks were built for several image sizes {sorted(sizes)}; compare them at one")
+    networks = {model.name: model for model in models.values()}
+    milliseconds = latencies_ms(networks, repeats=repeats, threads=threads)
+    measured = {
+        name: {
+            "network": name,
+            "image_size": model.image_size,
+            "parameters": parameters(model),
+            "macs": macs(model),
+            "file_mb": file_size_mb(model),
+            **_percentiles(milliseconds[name]),
+            "repeats": repeats,
+            "threads": threads,
+            "cpu": cpu_name(),
+            **_ratios(milliseconds, name),
+        }
+        for name, model in networks.items()
+    }
+    return pd.DataFrame([{"run": run, **measured[model.name]} for run, model in models.items()])
+
+
+def _percentiles(milliseconds: np.ndarray) -> dict[str, float]:
+    p25, median, p75 = (float(value) for value in np.percentile(milliseconds, (25, 50, 75)))
+    return {
+        "latency_ms_median": median,
+        "latency_ms_p25": p25,
+        "latency_ms_p75": p75,
+        "latency_ms_iqr": p75 - p25,
+    }
+
+
+def _ratios(milliseconds: Mapping[str, np.ndarray], own: str) -> dict[str, float]:
+    """The ratio columns of one row: every network against `own`."""
+    columns = {}
+    for other, of_other in milliseconds.items():
+        for end, value in zip(("", "_low", "_high"), latency_ratio(of_other, milliseconds[own]), strict=True):
+            columns[f"latency_ratio{end}:{other}"] = value
+    return columns

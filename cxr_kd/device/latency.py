@@ -1,60 +1,61 @@
-"""How long one image takes on this machine."""
+"""How long one image takes on this machine's processor, for several networks measured in turn.
 
+A machine that is busy for a while slows whatever runs then. Measured one after the other, the slowed network would look
+worse than the others. Here every round times each network once, so that a busy minute slows all of them, and the ratio
+of two networks is taken within each round.
+"""
+
+from __future__ import annotations
+
+import logging
 import platform
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from cxr_kd.evaluation.uncertainty import interval
 from cxr_kd.models.classifier import CxrClassifier
 
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Timer
 
-@dataclass(frozen=True)
-class Latency:
-    """Percentiles over repeated single-image passes, in milliseconds, and what they were measured on."""
-
-    median: float
-    p5: float
-    p25: float
-    p75: float
-    p95: float
-    repeats: int
-    threads: int
-    cpu: str
-
-    @property
-    def iqr(self) -> float:
-        """The width of the middle half, in milliseconds: how much to trust the median."""
-        return self.p75 - self.p25
+RESAMPLES = 1000  # of the rounds, for the interval of a ratio
 
 
-def latency_ms(
-    model: CxrClassifier, image_size: int | None = None, *, repeats: int = 50, threads: int = 1, warm_up: int = 5
-) -> Latency:
-    """Time `model` on one random radiograph of `image_size` px (its own size), on the CPU, in float32 and eval mode.
+def latencies_ms(models: Mapping[str, CxrClassifier], *, repeats: int = 50, threads: int = 1) -> dict[str, np.ndarray]:
+    """Return the milliseconds (repeats,) that each model needs for one image, in rounds that time every model once.
 
-    The thread count and the model's mode are as before afterwards. Raises ModelError for a size not the model's own.
+    Entry r of each array is from round r. Each model reads one random radiograph of its own image size, on the CPU, in
+    float32 and eval mode, with `threads` threads. `Timer` makes two passes before each timed one, so that the model
+    before has left no trace in the processor's caches. Thread count and modes are restored. Raises ValueError for
+    fewer than one repeat.
     """
-    size = image_size or model.image_size
-    image = torch.randint(0, 256, (1, 1, size, size), dtype=torch.uint8)
-    was_training, threads_before = model.training, torch.get_num_threads()
-    model.eval()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            milliseconds = _time(lambda: model(image), repeats, warm_up)
-    finally:
-        torch.set_num_threads(threads_before)
-        model.train(was_training)
-    p5, p25, median, p75, p95 = (float(p) for p in np.percentile(milliseconds, (5, 25, 50, 75, 95)))
-    return Latency(median, p5, p25, p75, p95, repeats, threads, cpu_name())
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    timers = {name: _timer(model, threads) for name, model in models.items()}
+    with _in_eval_mode(models.values()), torch.inference_mode():
+        rounds = [[timer.timeit(1).median * 1e3 for timer in timers.values()] for _ in range(repeats)]
+    return dict(zip(timers, np.array(rounds).T, strict=True))
+
+
+def latency_ratio(slower: np.ndarray, faster: np.ndarray, *, seed: int = 0) -> tuple[float, float, float]:
+    """Return the latency of one model divided by that of another, with the bounds of its 95 % interval.
+
+    Both are milliseconds (R,) from the same rounds of `latencies_ms`. The estimate is the median of the R ratios within
+    a round; the interval is the percentile interval of that median over RESAMPLES bootstrap resamples of the rounds.
+    """
+    ratios = slower / faster
+    drawn = np.random.default_rng(seed).integers(len(ratios), size=(RESAMPLES, len(ratios)))
+    low, high = interval(np.median(ratios[drawn], axis=1))
+    return float(np.median(ratios)), float(low), float(high)
 
 
 def cpu_name() -> str:
-    """Name this machine's processor, as well as the system says it."""
+    """Return the name of this machine's processor, as exactly as the system gives it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():
@@ -63,14 +64,23 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine() or "unknown processor"
 
 
-def _time(call: Callable[[], object], repeats: int, warm_up: int) -> list[float]:
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
-    for _ in range(warm_up):
-        call()
-    milliseconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        milliseconds.append((time.perf_counter() - start) * 1e3)
-    return milliseconds
+def _timer(model: CxrClassifier, threads: int) -> Timer:
+    # This import warns on a machine with a CUDA compiler and no GPU, although nothing is compiled here.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
+    image = torch.randint(0, 256, (1, 1, model.image_size, model.image_size), dtype=torch.uint8)
+    return Timer("model(image)", globals={"model": model, "image": image}, num_threads=threads)
+
+
+@contextmanager
+def _in_eval_mode(models: Iterable[CxrClassifier]) -> Iterator[None]:
+    """Put the models into eval mode, and back into the mode they had before."""
+    before = [(model, model.training) for model in models]
+    try:
+        for model, _ in before:
+            model.eval()
+        yield
+    finally:
+        for model, training in before:
+            model.train(training)
