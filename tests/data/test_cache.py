@@ -296,7 +296,7 @@ def test_a_file_that_can_not_be_read_now_stops_it_and_it_goes_on_once_that_is_me
     whole = path.read_bytes()
     path.unlink()
     path.symlink_to(broken)
-    with pytest.raises(StorageError, match=rf"{path}: can't be read \(.*Input/output error\); mend this and start"):
+    with pytest.raises(StorageError, match=rf"{path}: cannot be read \(.*Input/output error\); mend this and start"):
         build_cache(table, folder, 8, workers=workers, progress=False)
     assert 0 in finished_blocks(folder)
     assert 2 * BLOCK not in finished_blocks(folder)

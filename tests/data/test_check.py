@@ -132,7 +132,7 @@ def test_a_file_that_the_storage_does_not_give_is_listed_and_the_others_are_look
     (table.root / path).symlink_to("/proc/self/mem")
     seen = look(table, progress=False)
     assert seen.images == 3
-    assert seen.unreadable == {path: "can't be read ([Errno 5] Input/output error)"}
+    assert seen.unreadable == {path: "cannot be read ([Errno 5] Input/output error)"}
 
 
 @pytest.mark.parametrize(("dark", "verdict"), [(6, "problem"), (5, "ok")])

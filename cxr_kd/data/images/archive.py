@@ -1,4 +1,4 @@
-"""One image, or one small array, of an .npz archive: no array of images is ever whole in memory."""
+"""Read one image, or one small array, of an .npz archive, without holding an array of images in memory."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from cxr_kd.data.images.resize import check_shape
+from cxr_kd.data.regular_file import check_regular
 from cxr_kd.errors import DataError, StorageError, is_of_storage
 
 # What zipfile, its decompressors and NumPy's header parser raise on bad content; RuntimeError is an encrypted member.
@@ -27,17 +29,18 @@ _BROKEN = (OSError, EOFError, ValueError, TypeError, ArithmeticError, MemoryErro
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _IN_ARCHIVE = re.compile(r"^(.+\.npz)#(\w+)/(\d+)$")
 _LOCK = threading.Lock()  # a stream has one position
-_PIECE = 2**20  # bytes
+_PIECE = 2**20  # bytes that are read at a time
+_MOST_BYTES = 2**28  # of an array that is read whole; the largest labels of ChestMNIST take 9 MB
 
 
 def in_archive(path: str) -> tuple[str, str, int] | None:
-    """Split `chestmnist_64.npz#train_images/17` into file, array and position; None for the path of a plain file."""
+    """Return file, array and position of a path like `chestmnist_64.npz#train_images/17`; None for other paths."""
     match = _IN_ARCHIVE.match(path)
     return (match[1], match[2], int(match[3])) if match else None
 
 
 class Header(NamedTuple):
-    """What an array of an archive says of itself."""
+    """What the header of an array says."""
 
     shape: tuple[int, ...]
     fortran_order: bool
@@ -50,19 +53,22 @@ class Header(NamedTuple):
 def image(path: str) -> np.ndarray:
     """Return one image, uint8 (H, W), of an array (N, H, W); `path` is `FILE.npz#ARRAY/POSITION` (`in_archive`).
 
-    An array is compressed as one stream, so that an image is reached only through those before it. One stream stays
-    open in each process: who asks in ascending order decompresses the array once. Before that, the whole array is held
-    against its checksum: most damage decompresses to other pixels without a word. Memory does not grow with N.
+    An array is compressed as one stream, so an image can be reached only through the images before it. Each process
+    keeps one stream open: reading in ascending order decompresses the array once. Before the first image, the whole
+    array is compared with its checksum, because most damage decompresses to other pixels without an error. Memory does
+    not grow with N.
 
     Raises:
-        DataError: with the path and the reason: no such file, array or position, not an .npz archive, an array of
-            another type or shape, or one that is cut off or damaged; StorageError where the file can't be read.
+        DataError: with the path and the reason: no such file, array or position; not an .npz archive; an array of
+            another type, a shape that no radiograph has, or damaged or incomplete content.
+        StorageError: a DataError, if the file could not be read now but may be readable later.
     """
     place = in_archive(path)
     if place is None:
         raise DataError(f"{path}: not the path of an image of an archive, which is FILE.npz#ARRAY/POSITION")
     file, name, position = place
     with _as_data_error(path), _LOCK:
+        check_regular(Path(file))
         state = os.stat(file)
         return _images(file, name, os.getpid(), state.st_size, state.st_mtime_ns).read(position)
 
@@ -76,29 +82,35 @@ def header(file: Path, name: str) -> Header:
 
 
 def array(file: Path, name: str) -> np.ndarray:
-    """Return a whole array, for those that are small; DataError as for `image`, and for arrays of Python objects."""
+    """Return a small array whole; DataError as for `image`, for arrays of Python objects, and over _MOST_BYTES."""
     with _as_data_error(str(file)):
-        _opened(str(file), name)[0].close()  # its size is checked before memory is asked for
+        stream, found = _opened(str(file), name)  # its size is checked before memory is asked for
+        stream.close()
+        if math.prod(found.shape) * found.dtype.itemsize > _MOST_BYTES:
+            raise DataError(f"array {name!r} is {found}, over {_MOST_BYTES:,} bytes: too large to be labels")
         with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as stream:
             return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def checksums(file: Path) -> dict[str, str]:
-    """Return array -> CRC-32 (hex) of its content, from the archive's directory: nothing is read; DataError."""
-    with _as_data_error(str(file)), zipfile.ZipFile(file) as archive:
-        return {info.filename.removesuffix(".npy"): f"{info.CRC:08x}" for info in archive.infolist()}
+    """Return array -> CRC-32 (hex) of its content, as the archive's directory lists them; DataError as for `image`."""
+    with _as_data_error(str(file)):
+        check_regular(file)
+        with zipfile.ZipFile(file) as archive:
+            return {info.filename.removesuffix(".npy"): f"{info.CRC:08x}" for info in archive.infolist()}
 
 
 class _Images:
-    """An array of images of an archive, open for reading one after the other."""
+    """An array of images of an archive, open for reading one image after the other."""
 
     def __init__(self, file: str, name: str) -> None:
         self._stream, found = _opened(file, name)
         if found.dtype != np.uint8 or len(found.shape) != 3 or found.fortran_order:
             raise DataError(f"array {name!r} is {found}, not uint8 (N, height, width) in C order")
+        check_shape(*found.shape[1:])
         self._name, self._start = name, self._stream.tell()
         self._count, *self._shape = found.shape
-        self._damage = _damage(file, name)  # kept: else each image would find it out anew
+        self._damage = _damage(file, name)  # stored, so that not every image looks for it again
 
     def read(self, position: int) -> np.ndarray:
         """Return the image at a position, uint8 (H, W)."""
@@ -113,13 +125,15 @@ class _Images:
 
 @lru_cache(maxsize=1)
 def _images(file: str, name: str, process: int, size: int, changed: int) -> _Images:
-    # A forked process would move its parent's stream, and a file may be replaced: each gets a stream of its own.
+    # A forked process must not move its parent's stream, and a replaced file must be opened again: the arguments that
+    # are not used tell the cache which stream is meant.
     del process, size, changed
     return _Images(file, name)
 
 
 def _opened(file: str, name: str) -> tuple[IO[bytes], Header]:
-    """Open an array, up to its first value, and return its header; it must be as long as its header says."""
+    """Return an array's stream, at its first value, and its header; DataError if their lengths do not agree."""
+    check_regular(Path(file))
     archive = zipfile.ZipFile(file)
     try:
         info = archive.getinfo(f"{name}.npy")
@@ -130,17 +144,17 @@ def _opened(file: str, name: str) -> tuple[IO[bytes], Header]:
     found = _header(stream)
     length = stream.tell() + math.prod(found.shape) * found.dtype.itemsize
     if info.file_size != length:
-        raise DataError(f"array {name!r} has {info.file_size:,} bytes; its header asks for {length:,} ({found})")
+        raise DataError(f"array {name!r} has {info.file_size:,} bytes; its header says {length:,} ({found})")
     return stream, found
 
 
 def _damage(file: str, name: str) -> str:
-    """Read an array in pieces, to its checksum; return what is wrong with it, or ""."""
+    """Return what is wrong with an array, "" if nothing is; all of it is read, in pieces, and its checksum compared."""
     try:
         with _opened(file, name)[0] as stream:
             while stream.read(_PIECE):
                 pass
-    except OSError:  # of the disk or the network, not of the data: it may pass
+    except OSError:  # of the disk or the network, not of the data: it may be temporary
         raise
     except _BROKEN as error:
         return f"array {name!r} is damaged ({type(error).__name__}: {error}); fetch the file again"
@@ -164,5 +178,5 @@ def _as_data_error(where: str) -> Iterator[None]:
         raise DataError(f"{where}: no such file") from error
     except _BROKEN as error:
         if is_of_storage(error):
-            raise StorageError(f"{where}: can't be read ({error})") from error
+            raise StorageError(f"{where}: cannot be read ({error})") from error
         raise DataError(f"{where}: not a complete .npz archive ({type(error).__name__}: {error})") from error

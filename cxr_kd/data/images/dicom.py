@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import struct
 import warnings
+import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from cxr_kd.data.images import gdcm_process
-from cxr_kd.data.images.resize import MOST_PIXELS, to_8_bit
+from cxr_kd.data.images.resize import MOST_PIXELS, check_shape, looked_up, to_8_bit
 from cxr_kd.errors import DataError, is_of_storage
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ PER_IMAGE_RULE = "in place of VOI table and window; MONOCHROME1 inverted"
 # VR: two letters) or with the length or the character set of group 0008.
 _BARE = (b"\x02\x00\x00\x00UL", b"\x02\x00\x01\x00OB", b"\x02\x00\x10\x00UI", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00")
 _BITS = range(1, 17)
+_MOST_BYTES = 2 * MOST_PIXELS + 2**24  # of a data set: 16-bit pixels and 16 MiB of everything else
+_PIECE = 2**20  # bytes
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 # Macros of an enhanced (multi-frame) object with one frame, whose attributes older objects hold at the top.
 _FRAME_MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
@@ -80,6 +83,7 @@ def read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
 def _read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
     from pydicom import dcmread
 
+    _check_inflated_size(file)
     dataset = dcmread(file, force=True)
     _check(dataset)
     _flatten(dataset)
@@ -88,7 +92,27 @@ def _read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
     if pixels.shape != (dataset.Rows, dataset.Columns) or pixels.dtype.kind not in "ui":
         raise DataError(f"pixels of {pixels.dtype} {pixels.shape}; the file says {dataset.Rows, dataset.Columns}")
     shown = (int(pixels.min()), int(pixels.max())) if intensity == "per-image" else None
-    return np.take(_greys(dataset, low, high, shown), pixels.astype(np.int32) - low, mode="clip")
+    return looked_up(_greys(dataset, low, high, shown), pixels, low)
+
+
+def _check_inflated_size(file: BinaryIO) -> None:
+    """Raise DataError if the data set is deflated and larger than that of any radiograph; leave `file` at its start.
+
+    pydicom inflates the whole data set into memory, before anybody can see how large the image is.
+    """
+    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    read_preamble(file, force=True)
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        inflater, size, deflated = zlib.decompressobj(-zlib.MAX_WBITS), 0, file.read()
+        while deflated and size <= _MOST_BYTES:
+            size += len(inflater.decompress(deflated, _PIECE))
+            deflated = inflater.unconsumed_tail
+        if size > _MOST_BYTES:
+            raise DataError(f"a deflated DICOM data set of over {_MOST_BYTES:,} bytes: not a radiograph")
+    file.seek(0)
 
 
 def _check(dataset: Dataset) -> None:
@@ -110,8 +134,7 @@ def _check(dataset: Dataset) -> None:
             f"DICOM with {dataset.BitsStored} bits stored and the high bit {dataset.HighBit}; this reader takes pixels "
             f"in the lowest bits, {dataset.BitsStored - 1} the highest"
         )
-    if dataset.Rows * dataset.Columns > MOST_PIXELS:
-        raise DataError(f"{dataset.Columns}x{dataset.Rows}: over {MOST_PIXELS:,} pixels: not a radiograph")
+    check_shape(dataset.Rows, dataset.Columns)
 
 
 def _flatten(dataset: Dataset) -> None:

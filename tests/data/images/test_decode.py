@@ -166,7 +166,7 @@ def test_a_missing_file_and_a_folder_are_errors_of_the_data(tmp_path: Path):
     (tmp_path / "round").symlink_to("round")
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path, tmp_path / "round", tmp_path / "file" / "a.png", tmp_path / ("a" * 300)):
-        with pytest.raises(DataError, match="can't be read") as raised:
+        with pytest.raises(DataError, match="cannot be read|a folder, not a file") as raised:
             decode(path, 16)
         assert not isinstance(raised.value, StorageError)
 
@@ -175,7 +175,7 @@ def test_a_file_that_can_not_be_read_now_is_an_error_of_the_storage():
     path = Path("/proc/self/mem")
     if not path.exists():
         pytest.skip("no /proc here with a file that can't be read")
-    with pytest.raises(StorageError, match=r"^/proc/self/mem: can't be read \(\[Errno 5\] Input/output error\)$"):
+    with pytest.raises(StorageError, match=r"^/proc/self/mem: cannot be read \(\[Errno 5\] Input/output error\)$"):
         decode(path, 16)
 
 
@@ -194,7 +194,7 @@ def test_a_disk_that_fails_within_a_file_is_an_error_of_the_storage(
             return super().read(count)
 
     monkeypatch.setattr(Path, "open", lambda *_: Failing(content))
-    with pytest.raises(StorageError, match=r"a\.png: can't be read \(\[Errno 5\]"):
+    with pytest.raises(StorageError, match=r"a\.png: cannot be read \(\[Errno 5\]"):
         decode(path, 16)
 
 
