@@ -1,5 +1,6 @@
-"""A study, from its YAML file to its runs and the steps that produce its report."""
+"""A study: from its YAML file to its runs, and to the steps that produce its report."""
 
-from cxr_kd.study.study import Study, find_study, load_study
+from cxr_kd.study.load import find_study, load_study
+from cxr_kd.study.study import Study
 
 __all__ = ["Study", "find_study", "load_study"]

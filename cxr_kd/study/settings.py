@@ -1,11 +1,11 @@
-"""The parts of a study, each checked and frozen; those about its radiographs are in `data_settings.py`.
+"""The parts of a study, each checked and frozen. Those about its radiographs are in `data_settings.py`.
 
-Everything imports these and they import nothing else of the package, so the names of networks and losses stand here,
-and those of data sets there; tests hold them against the registries that implement them.
+This module loads nothing heavy. It checks the form of a network's name; `models.registry` checks that it exists.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,31 +13,51 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cxr_kd.study.loss_table import known_loss
 
-NETWORK_NAME = r"^[a-z0-9_]+(\.[a-z0-9_]+)?$"  # ours, or timm's with or without its tag: the registry knows them
-NetworkName = Annotated[str, Field(pattern=NETWORK_NAME)]
-# One teacher, or several who answer together: densenet161+visformer_s.
-TeacherNames = Annotated[str, Field(pattern=rf"^{NETWORK_NAME[1:-1]}(\+{NETWORK_NAME[1:-1]})*$")]
+
+def network_name(name: str) -> str:
+    """Return a name unchanged if it can name a network. Raises ValueError otherwise.
+
+    A name is one of ours, or timm's with or without its tag. Whether there is such a network, `models.registry` knows.
+    """
+    if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)?", name):
+        raise ValueError(f"{name!r} cannot be a network's name: use a name from `cxr-kd models`, or one of timm's")
+    return name
+
+
+def teacher_names(names: str) -> str:
+    """Return one teacher's name, or several joined by + (densenet161+visformer_s), unchanged. Raises ValueError."""
+    for name in names.split("+"):
+        network_name(name)
+    return names
+
+
+NetworkName = Annotated[str, AfterValidator(network_name)]
+TeacherNames = Annotated[str, AfterValidator(teacher_names)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 LossName = Annotated[str, AfterValidator(known_loss)]
 
 
 class Settings(BaseModel):
-    """Part of a study: no unknown key, no silent conversion, no change after it was read."""
+    """Part of a study: unknown keys are refused, nothing is converted silently, nothing changes after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Augmentation(Settings):
-    """Largest change of a training view, each drawn uniformly on both sides of none. No flips: the heart has a side."""
+    """Largest change of a training view; each change is drawn uniformly between minus and plus this value.
+
+    Views are never flipped, because the heart is on the left.
+    """
 
     rotate_degrees: float = Field(default=7.0, ge=0, le=45)
-    translate: float = Field(default=0.05, ge=0, le=0.5, description="share of the image's side")
+    translate: float = Field(default=0.05, ge=0, le=0.5, description="share of the image size")
     scale: float = Field(default=0.1, ge=0, lt=1, description="relative change of size")
-    brightness: float = Field(default=0.1, ge=0, lt=1, description="added to the [0, 1] range")
+    brightness: float = Field(default=0.1, ge=0, lt=1, description="added to grey values, which go from 0 to 1")
     contrast: float = Field(default=0.15, ge=0, lt=1, description="relative change of contrast about the mean")
 
 
 class Training(Settings):
-    """One training: AdamW, linear warm-up, cosine decay to zero, gradient clipping; the rest is off until asked for."""
+    """One training: AdamW, linear warm-up, cosine decay to zero, gradient clipping. Other options default to off."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(32, ge=2)
@@ -45,22 +65,26 @@ class Training(Settings):
     weight_decay: float = Field(0.05, ge=0)
     warmup_share: float = Field(0.1, ge=0, lt=1, description="share of all steps")
     gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
+    accumulate: int = Field(1, ge=1, description="batches per optimiser step")
     ema_decay: float = Field(
-        0.0, ge=0, lt=1, description="of the average of weights that is validated and kept; 0: none"
+        0.0, ge=0, lt=1, description="decay of the moving average of weights that is validated and kept; 0: none"
     )
-    patience: int = Field(0, ge=0, description="epochs without a better validation AUROC before it stops; 0: never")
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: where the device has it")
+    patience: int = Field(
+        0, ge=0, description="epochs without a better validation AUROC after which it stops; 0: never"
+    )
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16 only if the device supports it")
 
 
 class LossSettings(Settings):
-    """What the losses leave open, with the values of their papers."""
+    """Parameters of losses; the defaults are those of the papers. `loss_table` says which loss takes which."""
 
     focusing: float = Field(default=2.0, ge=0, description="gamma of focal binary cross-entropy, balanced or not")
     positive_focusing: float = Field(default=0.0, ge=0, description="gamma of the asymmetric loss for positives")
     negative_focusing: float = Field(default=4.0, ge=0, description="gamma of the asymmetric loss for negatives")
-    margin: float = Field(default=0.05, ge=0, lt=1, description="probability below which it leaves a negative out")
-    temperature: float = Field(default=2.0, gt=0, description="of binary_kl")
+    margin: float = Field(
+        default=0.05, ge=0, lt=1, description="the asymmetric loss ignores negatives with a lower probability"
+    )
+    temperature: float = Field(default=2.0, gt=0, description="temperature of binary_kl")
 
 
 Objective = Mapping[LossName, Annotated[float, Field(ge=0)]]
@@ -71,30 +95,30 @@ class Student(Settings):
 
     network: NetworkName = "eeea_net_c2"
     teacher: TeacherNames | None = Field(None, description="none: the student alone, the control")
-    objective: Objective | None = Field(None, description="the study's own where none is given")
-    views: int | None = Field(None, ge=1, description="the study's teacher_views where none are given")
-    label: str = Field("", pattern=r"^[A-Za-z0-9.]*$", description="tells apart two students of one teacher")
+    objective: Objective | None = Field(None, description="default: the study's objective")
+    views: int | None = Field(None, ge=1, description="default: the study's teacher_views")
+    label: str = Field("", pattern=r"^[A-Za-z0-9.]*$", description="distinguishes two students of one teacher")
 
 
 class Ablation(Settings):
-    """What each part of the distillation is worth: students that differ from one of them, the reference, in one thing.
+    """Students that each differ from one of them, the reference, in one thing: what is each part worth?
 
-    Students are named as their runs are, without the seed: eeea_net_c2_alone, eeea_net_c2_from_densenet161-LABEL. All
-    have the study's budget, for a student has no training settings of its own.
+    Students are named like their runs, without the seed: eeea_net_c2_alone, eeea_net_c2_from_densenet161-LABEL. All
+    have the study's budget, because a student has no training settings of its own.
     """
 
     reference: str
     questions: Annotated[Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]], Field(min_length=1)] = Field(
-        description="a question, and the students that answer it beside the reference"
+        description="each question, with the students that are compared with the reference to answer it"
     )
 
 
 class Evaluation(Settings):
     """How estimates are made from predictions."""
 
-    resamples: int = Field(default=1000, ge=20, description="bootstrap resamples over patients")
-    minimum_positives: int = Field(default=10, ge=1, description="fewer, and a finding is left out of the mean")
-    seed: int = 0
+    resamples: int = Field(default=1000, ge=20, le=1_000_000, description="bootstrap resamples over patients")
+    minimum_positives: int = Field(default=10, ge=1, description="a finding with fewer is left out of the mean")
+    seed: Seed = 0
 
 
 class Explanation(Settings):
@@ -104,11 +128,11 @@ class Explanation(Settings):
 
 
 class Device(Settings):
-    """How the cost table is measured."""
+    """How latency is measured."""
 
     latency_repeats: int = Field(default=50, ge=3)
 
 
 def digest(settings: Any) -> str:
-    """SHA-256 of settings in their canonical JSON form."""
+    """Return the SHA-256 (hex) of settings in their canonical JSON form."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

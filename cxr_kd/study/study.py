@@ -1,21 +1,18 @@
-"""A study: one YAML file -> a checked, frozen object that knows its runs and where each of them lives."""
+"""A study: a checked, frozen object that knows its runs, where each is stored, and what each depends on."""
 
-import json
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from cxr_kd.errors import StudyError
 from cxr_kd.study.data_settings import LAYOUTS, DataSettings, Intensity
 from cxr_kd.study.loss_table import TEACHER_LOSSES
 from cxr_kd.study.runs import Run, check_ablation, check_objective, check_teachers
 from cxr_kd.study.settings import (
-    NETWORK_NAME,
     Ablation,
     Augmentation,
     Device,
@@ -25,39 +22,52 @@ from cxr_kd.study.settings import (
     LossSettings,
     NetworkName,
     Objective,
+    Seed,
     Settings,
     Student,
     Training,
     digest,
+    network_name,
+    teacher_names,
 )
-from cxr_kd.study.yaml_file import explain, read_yaml
 
 
 def published_objective() -> Objective:
-    """The paper's two losses (arXiv 2305.06244), focal cross-entropy and squared error, with weights of ours."""
+    """Return the paper's two losses (arXiv 2305.06244), focal cross-entropy and squared error, with our own weights."""
     return {"focal_bce": 1.0, "logit_mse": 0.5}
 
 
+def _none_if_false(value: Any) -> Any:
+    return None if value is False else value
+
+
+Pretrained = Annotated[Literal["imagenet"] | None, BeforeValidator(_none_if_false)]
+
+
 class Study(Settings):
-    """What is asked, on which radiographs, of which networks. Read one with `load_study`."""
+    """A question, the radiographs and networks that answer it, and all settings. Read one with `load_study`."""
 
     file: Path = Field(exclude=True)
     title: str
     question: str
     data: DataSettings
-    image_size: int = Field(224, ge=32, description="pixels a side")
-    keep_aspect: bool = Field(False, description="pad to a square rather than stretch to one")
-    intensity: Intensity = Field("fixed", description="16-bit and DICOM greys to 8 bit: by a fixed rule, or per image")
+    image_size: int = Field(224, ge=32, le=4096, description="pixels per side")
+    keep_aspect: bool = Field(False, description="pad images to a square instead of stretching them")
+    intensity: Intensity = Field(
+        "fixed", description="how 16-bit and DICOM grey values become 8 bits: by a fixed rule, or stretched per image"
+    )
     augmentation: Augmentation = Field(default_factory=Augmentation)
     teachers: tuple[NetworkName, ...]
     students: tuple[Student, ...]
-    pretrained: Literal["imagenet"] | None = None
+    pretrained: Pretrained = Field(None, description="false or null: all networks start from random weights")
     objective: Objective = Field(default_factory=published_objective)
     losses: LossSettings = Field(default_factory=LossSettings)
-    teacher_views: int = Field(4, ge=1, description="views of each training image that a teacher answers")
+    teacher_views: int = Field(
+        4, ge=1, description="views of each training image for which a teacher's answers are stored"
+    )
     teacher_training: Training
     student_training: Training
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     ablation: Ablation | None = None
     evaluation: Evaluation = Field(default_factory=Evaluation)
     explanation: Explanation = Field(default_factory=Explanation)
@@ -67,7 +77,7 @@ class Study(Settings):
     @classmethod
     def _not_empty(cls, value: tuple) -> tuple:
         if not value or len(set(map(repr, value))) < len(value):
-            raise ValueError("must name at least one, and none twice")
+            raise ValueError("needs at least one entry, and no entry twice")
         return value
 
     @model_validator(mode="after")
@@ -77,7 +87,7 @@ class Study(Settings):
             check_objective(run)
         names = [run.name for run in self.runs_of(self.seeds[0])]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"two students would share the run {sorted(twice)}: give each a 'label'")
+            raise ValueError(f"two students would share the run {sorted(twice)[0]}: give one of them a 'label'")
         return self
 
     @model_validator(mode="after")
@@ -91,17 +101,17 @@ class Study(Settings):
 
     @property
     def name(self) -> str:
-        """The file's name without `.yaml`."""
+        """Name of the study: its file's name without `.yaml`."""
         return self.file.stem
 
     @cached_property
     def home(self) -> Path:
-        """The project: the folder above `studies/`, or the current one for a study kept elsewhere."""
+        """Folder that holds `runs/` and `reports/`: the one above `studies/`, or the current one for other places."""
         return self.file.parent.parent if self.file.parent.name == "studies" else Path.cwd()
 
     @property
     def runs_folder(self) -> Path:
-        """Folder of this study's artefacts."""
+        """Folder of this study's results, with one run folder per run."""
         return self.home / "runs" / self.name
 
     @property
@@ -110,12 +120,12 @@ class Study(Settings):
         return self.home / "reports" / self.name
 
     def run_folder(self, run: Run) -> Path:
-        """Folder of one run."""
+        """Return the folder of one run."""
         return self.runs_folder / run.name
 
     @property
     def made_root(self) -> Path | None:
-        """Folder of data that the study draws or fetches itself; None where a user brings the data."""
+        """Folder of data that the study draws or downloads itself; None if a user supplies the data."""
         if self.data.phantom:
             return self.home / "runs" / "phantoms" / digest(self.data.phantom.model_dump())[:12]
         if self.data.chestmnist and self.data.chestmnist.download and not os.environ.get("CXR_KD_DATA"):
@@ -123,9 +133,9 @@ class Study(Settings):
         return None
 
     def data_root(self) -> Path:
-        """Folder that holds the data set: `made_root`, or what DATA (CXR_KD_DATA) names.
+        """Return the folder that holds the data set: `made_root`, or what DATA (CXR_KD_DATA) names.
 
-        Raises StudyError, saying what to put where, when there is none.
+        Raises StudyError, which says what to put there, if there is no such folder.
         """
         if self.made_root:
             return self.made_root
@@ -142,7 +152,7 @@ class Study(Settings):
     # ---- what is trained --------------------------------------------------------------------------------------------
 
     def runs_of(self, seed: int) -> tuple[Run, ...]:
-        """Every run of one seed, teachers first."""
+        """Return every run of one seed, teachers first."""
         return (
             *(self.teacher_run(name, seed) for name in self.teachers),
             *(self._student_run(student, seed) for student in self.students),
@@ -150,33 +160,37 @@ class Study(Settings):
 
     @property
     def all_runs(self) -> tuple[Run, ...]:
-        """Every run of the study."""
+        """Every run of the study, seed by seed."""
         return tuple(run for seed in self.seeds for run in self.runs_of(seed))
 
     def teacher_run(self, network: str, seed: int) -> Run:
-        """The run of a teacher: any network of the registry or of timm, whether the study lists it or not."""
-        _check_name("teacher", network)
+        """Return the run of a teacher; the study does not have to list it. Raises StudyError for an impossible name."""
+        _check(network_name, network)
         weights = _without_teacher(self.objective)
         return Run(network=network, role="teacher", teacher=None, objective=weights, views=0, label="", seed=seed)
 
     def teacher_runs(self, run: Run) -> tuple[Run, ...]:
-        """The runs of a student's teachers, with its seed; none for a student alone."""
+        """Return the runs of a student's teachers, with the student's seed; empty for a student alone."""
         return tuple(self.teacher_run(name, run.seed) for name in run.teachers)
 
     def student_run(self, network: str, teacher: str, seed: int, label: str = "") -> Run:
-        """The run of a student; `teacher` is a network, several joined by +, or "alone".
+        """Return the run of a student; `teacher` is a network, several joined by +, or "alone".
 
-        One that the study does not list gets the study's objective and views.
+        A student that the study does not list gets the study's objective and views. Raises StudyError for an impossible
+        name, and for a label that the study does not have.
         """
-        _check_name("student", network)
-        for name in teacher.split("+"):
-            _check_name("teacher", name)
+        _check(network_name, network)
+        _check(teacher_names, teacher)
         wanted = (network, None if teacher == "alone" else teacher, label)
         for student in self.students:
             if (student.network, student.teacher, student.label) == wanted:
                 return self._student_run(student, seed)
         if label:
-            raise StudyError(f"{self.file}: no student {network!r} of {teacher!r} has the label {label!r}")
+            labels = [each.label for each in self.students if each.label] or ["none"]
+            raise StudyError(
+                f"{self.file}: no student {network!r} with teacher {teacher!r} has the label {label!r}; labels in this "
+                f"study: {', '.join(labels)}"
+            )
         return self._student_run(Student.model_construct(network=wanted[0], teacher=wanted[1]), seed)
 
     def _student_run(self, student: Student, seed: int) -> Run:
@@ -196,12 +210,12 @@ class Study(Settings):
     # ---- what a result depends on -----------------------------------------------------------------------------------
 
     def data_settings(self) -> dict[str, Any]:
-        """What the images, their labels and their split depend on."""
+        """Return what the images, their labels and their split depend on."""
         pixels = {"image_size": self.image_size, "keep_aspect": self.keep_aspect, "intensity": self.intensity}
         return {**self.data.model_dump(mode="json"), **pixels}
 
     def run_settings(self, run: Run) -> dict[str, Any]:
-        """What a run's weights depend on, its teacher's included; `digest` of it identifies the run."""
+        """Return what a run's weights depend on, its teachers included; `digest` of it identifies the run."""
         training = self.teacher_training if run.role == "teacher" else self.student_training
         settings: dict[str, Any] = {
             "run": run.model_dump(mode="json"),
@@ -216,40 +230,16 @@ class Study(Settings):
         return settings
 
     def identity(self, run: Run, data_identity: str) -> str:
-        """SHA-256 of what a run's weights depend on: its settings, and the images, labels and split it saw."""
+        """Return the SHA-256 of what a run's weights depend on: its settings, images, labels and split."""
         return digest([self.run_settings(run), data_identity])
-
-
-def load_study(study: str | Path) -> Study:
-    """Read a study from a YAML file, or by its name in `studies/`. Raises StudyError naming the file, line and key."""
-    file = find_study(study)
-    content, tree = read_yaml(file)
-    try:
-        return Study.model_validate_json(json.dumps({**content, "file": str(file)}, default=str))
-    except ValidationError as error:
-        raise StudyError("\n".join(explain(file, tree, problem, Study) for problem in error.errors())) from None
-
-
-def find_study(study: str | Path) -> Path:
-    """The file of a study given by path (from here or from the project) or by name."""
-    given, here = Path(study), Path.cwd()
-    project = Path(__file__).resolve().parents[2]
-    candidates = [
-        base / path for base in (here, here.parent, project) for path in (given, Path(f"studies/{given}.yaml"))
-    ]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate.resolve()
-    shipped = sorted(path.stem for path in (project / "studies").glob("*.yaml"))
-    raise StudyError(f"no study {str(study)!r}: give a YAML file, or one of {', '.join(shipped)}")
 
 
 def _without_teacher(objective: Mapping[LossName, float]) -> dict[LossName, float]:
     return {name: weight for name, weight in objective.items() if name not in TEACHER_LOSSES}
 
 
-def _check_name(what: str, value: str) -> None:
-    if not re.fullmatch(NETWORK_NAME, value):
-        raise StudyError(
-            f"{value!r} can't name a {what}: networks are called as `cxr-kd models` lists them, or by timm"
-        )
+def _check(rule: Callable[[str], str], name: str) -> None:
+    try:
+        rule(name)
+    except ValueError as error:
+        raise StudyError(str(error)) from None
