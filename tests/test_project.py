@@ -30,6 +30,7 @@ LAYERS = (  # One layer per package or module: each may import only from the lay
     "phantoms",
     "models",
     "study",
+    "npy_rows",
     "files",
     "errors",
 )

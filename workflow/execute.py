@@ -11,12 +11,11 @@ from pathlib import Path
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars are for people at a notebook; a batch prints one line an epoch
 
 import papermill
-from filelock import FileLock
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from cxr_kd.files import written_whole
+from cxr_kd.files import locked, written_whole
 
 
 def main(notebook: str, executed: Path, page: Path, parameters: dict) -> None:
@@ -24,7 +23,7 @@ def main(notebook: str, executed: Path, page: Path, parameters: dict) -> None:
     draft = executed.with_name(f"{executed.stem}.unfinished.ipynb")
     draft.parent.mkdir(parents=True, exist_ok=True)
     # Where Snakemake alone was killed, its notebook still runs: wait for that one rather than write over it.
-    with FileLock(executed.with_name(f".{executed.stem}.lock")):
+    with locked(executed.with_name(f".{executed.stem}.lock"), f"{notebook} is running already; waiting for it"):
         run(notebook, draft, parameters)
         html, _ = HTMLExporter(embed_images=True).from_filename(str(draft))
         with written_whole(page) as temporary:

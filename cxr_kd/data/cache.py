@@ -8,11 +8,9 @@ complete. While it is under way, `plan.json` says what is being built and `block
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,20 +18,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from cxr_kd.data.cache_blocks import Block, build_blocks, writing_to
+from cxr_kd.data.cache_blocks import Block, build_blocks
 from cxr_kd.data.images.decode import INTENSITY_RULES, RESIZE_RULE
 from cxr_kd.data.table import CxrTable
 from cxr_kd.errors import DataError
-from cxr_kd.files import read_json, write_json, written_whole
+from cxr_kd.files import check_room, disk_errors, locked, read_json, write_json, written_whole
+from cxr_kd.npy_rows import NpyRows, allocate
 from cxr_kd.study.data_settings import Intensity
 
 FORMAT = 2
 BLOCK = 32  # images; what a kill can cost a process
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +68,12 @@ class Cache:
         return self.index["row"].to_numpy(np.int64)[positions]
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """Return the images of these rows, uint8 (n, S, S), read from the file.
+        """Return the images of these rows, uint8 (n, S, S), read from the file."""
+        return self._file.read(rows)
 
-        Pages of the mapping count as this process's memory once they are touched: after an epoch, the whole cache.
-        """
-        pixels = np.empty((len(rows), *self.images.shape[1:]), np.uint8)
-        with (self.folder / "images.npy").open("rb", buffering=0) as file:
-            for image, row in zip(pixels, rows.tolist(), strict=True):
-                file.seek(self.images.offset + row * image.nbytes)
-                if file.readinto(image.data) != image.nbytes:
-                    raise DataError(f"{file.name} ends before image {row}; delete its folder and build the cache again")
-        return pixels
+    @cached_property
+    def _file(self) -> NpyRows:
+        return NpyRows(self.folder / "images.npy")
 
     def readable(self, image_ids: Iterable[str]) -> list[str]:
         """Return the ids that are not in quarantine, in the given order."""
@@ -129,7 +120,8 @@ def build_cache(
     """
     plan = plan_of(table, size, keep_aspect=keep_aspect, intensity=intensity)
     if not _is_complete(folder, plan):
-        with writing_to(folder), _lock(folder):
+        busy = f"another process is building {folder}; waiting for it"
+        with disk_errors(folder), locked(folder / ".lock", busy):
             if not _is_complete(folder, plan):  # another process may have built it meanwhile
                 _build(table, folder, plan, workers, progress)
     return open_cache(folder)
@@ -164,21 +156,6 @@ def _check_same(folder: Path, found: dict[str, Any], plan: dict[str, Any]) -> No
         raise DataError(f"{folder} holds another cache ({'; '.join(other)}); take another folder or delete this one")
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _LOG.warning("another process is building %s; waiting for it", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _build(table: CxrTable, folder: Path, plan: dict[str, Any], workers: int, progress: bool) -> None:
     paths = [str(table.root / path) for path in table.frame["path"]]
     shape = (plan["size"], plan["keep_aspect"], plan["intensity"])
@@ -187,7 +164,7 @@ def _build(table: CxrTable, folder: Path, plan: dict[str, Any], workers: int, pr
     ]
     waiting = _not_done(folder, plan, blocks)
     left = sum(len(block.paths) for block in waiting)
-    _check_room(folder, left * plan["size"] ** 2)
+    check_room(folder, left * plan["size"] ** 2, "the cache")
     if len(waiting) == len(blocks):
         _allocate(folder, plan)
     title = f"decoding {plan['dataset']} at {plan['size']} px"
@@ -204,22 +181,10 @@ def _not_done(folder: Path, plan: dict[str, Any], blocks: list[Block]) -> list[B
     return [block for block in blocks if not block.is_done()]
 
 
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(
-            f"{folder}: the cache needs {needed / 1e9:.1f} GB more, {free / 1e9:.1f} GB are free; make room first"
-        )
-
-
 def _allocate(folder: Path, plan: dict[str, Any]) -> None:
     shutil.rmtree(folder / "blocks", ignore_errors=True)
     (folder / "blocks").mkdir()
-    for abandoned in folder.glob(".images.npy.*"):  # of a builder that was killed right here
-        abandoned.unlink()
-    shape = (plan["source_count"], plan["size"], plan["size"])
-    with written_whole(folder / "images.npy") as temporary:
-        np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)  # sparse until written
+    allocate(folder / "images.npy", (plan["source_count"], plan["size"], plan["size"]), np.uint8)
     write_json(folder / "plan.json", plan)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ import numpy as np
 from cxr_kd.data.images.decode import decode
 from cxr_kd.data.parallel import soonest_done
 from cxr_kd.errors import DataError, StorageError
-from cxr_kd.files import read_json, write_json
+from cxr_kd.files import disk_errors, read_json, write_json
+from cxr_kd.npy_rows import NpyRows
 
 if TYPE_CHECKING:
     from cxr_kd.study.data_settings import Intensity  # a worker needs no pydantic
@@ -53,8 +54,9 @@ class Block:
                 raise StorageError(f"{error}; {_GOES_ON}") from error
             except DataError as error:
                 unreadable[self.first + position] = str(error).removeprefix(f"{path}: ")
-        with writing_to(self.folder):
-            self._write(images)
+        with disk_errors(self.folder):
+            with NpyRows(self.folder / "images.npy", write=True) as file:
+                file.write(self._rows, images)
             write_json(self._record, {"sha256": _sha256(images), "unreadable": unreadable})
         return len(self.paths)
 
@@ -71,28 +73,16 @@ class Block:
         record = self.record()
         if record is None:
             return False
-        stored = np.load(self.folder / "images.npy", mmap_mode="r")[self.first : self.first + len(self.paths)]
-        return bool(record["sha256"] == _sha256(stored))
+        with NpyRows(self.folder / "images.npy") as stored:
+            return bool(record["sha256"] == _sha256(stored.read(self._rows)))
 
-    def _write(self, images: np.ndarray) -> None:
-        target = self.folder / "images.npy"
-        offset = np.load(target, mmap_mode="r").offset + self.first * self.size**2
-        with target.open("r+b") as file:  # plain writes: a mapping would count as this process's memory
-            file.seek(offset)
-            file.write(images.data)
+    @property
+    def _rows(self) -> np.ndarray:
+        return np.arange(self.first, self.first + len(self.paths))
 
 
 def _sha256(images: np.ndarray) -> str:
     return hashlib.sha256(images.reshape(-1).data).hexdigest()
-
-
-@contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Turn what the disk says, such as that it is full, into a DataError that says how to go on."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"can't write to {folder} ({error}); make room and start again: it goes on") from error
 
 
 def build_blocks(blocks: Sequence[Block], workers: int, report: Callable[[int], object]) -> None:

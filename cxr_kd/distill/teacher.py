@@ -1,12 +1,10 @@
 """What the teacher says: asked once for a fixed number of views of each training image, and kept; or asked live."""
 
-import os
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from io import BufferedRandom, BufferedReader
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +20,7 @@ from cxr_kd.distill.outputs import Need, Outputs, mean_outputs, observe
 from cxr_kd.errors import TeacherError
 from cxr_kd.files import read_json, write_json
 from cxr_kd.models.classifier import CxrClassifier
+from cxr_kd.npy_rows import NpyRows, allocate
 
 LARGEST = float(torch.finfo(torch.float16).max)  # 65504
 
@@ -65,13 +64,18 @@ class Answers:
     """
 
     def __init__(self, folder: Path, needs: Collection[Need] = ()) -> None:
-        self._files = {part: _Rows(folder / "answers" / f"{part}.npy") for part in _parts(needs)}
+        self._files = {part: NpyRows(folder / "answers" / f"{part}.npy", axes=2) for part in _parts(needs)}
 
     def of(self, batch: Batch) -> Outputs:
         """What the teacher said of a batch, float16; TeacherError for a view that it was not asked about."""
-        index = batch.index.numpy()
-        read = {part: torch.from_numpy(file.read(batch.view, index)) for part, file in self._files.items()}
-        return Outputs(**read)
+        views, images = self._files["logits"].shape[:2]
+        if batch.view >= views:
+            raise TeacherError(
+                f"{self._files['logits'].path} holds views 0 to {views - 1}, not {batch.view}: give the batches "
+                f"views={views}"
+            )
+        rows = batch.view * images + batch.index.numpy()
+        return Outputs(**{part: torch.from_numpy(file.read(rows)) for part, file in self._files.items()})
 
 
 def only_training_images(image_ids: Iterable[str], split: Split) -> None:
@@ -142,7 +146,7 @@ def ask(
 def _ask_what_is_left(teacher: LiveTeacher, batches: Batches, new: Path, plan: dict[str, Any]) -> None:
     record = _read(new / "record.json")
     done = record.get("batches_done", 0) if {**record, **plan} == record else 0
-    files = {part: _Rows(new / f"{part}.npy", write=True) for part in plan["parts"]} if done else {}
+    files = {part: NpyRows(new / f"{part}.npy", axes=2, write=True) for part in plan["parts"]} if done else {}
     total, seconds = batches.views * len(batches), record["seconds"] if done else 0.0
     with tqdm(total=total, initial=done, desc="asking the teacher", unit=" batches", leave=False) as bar:
         began = time.perf_counter() - seconds
@@ -151,7 +155,8 @@ def _ask_what_is_left(teacher: LiveTeacher, batches: Batches, new: Path, plan: d
             if not files:
                 files = _allocate(new, said, plan)
             for part, file in files.items():
-                file.write(batch.view, batch.index.numpy(), said[part])
+                file.write(batch.view * plan["images"] + batch.index.numpy(), said[part])
+                file.sync()
             told = {**plan, "batches_done": number, "seconds": time.perf_counter() - began}
             write_json(new / "record.json", told)  # last: what it counts is on the disk
             bar.update()
@@ -180,7 +185,7 @@ def _half(part: str, values: Tensor, batch: Batch) -> np.ndarray:
     return values.half().numpy()
 
 
-def _allocate(new: Path, said: dict[str, np.ndarray], plan: dict[str, Any]) -> dict[str, "_Rows"]:
+def _allocate(new: Path, said: dict[str, np.ndarray], plan: dict[str, Any]) -> dict[str, NpyRows]:
     with suppress(FileNotFoundError):
         shutil.rmtree(new)
     new.mkdir(parents=True)
@@ -192,8 +197,8 @@ def _allocate(new: Path, said: dict[str, np.ndarray], plan: dict[str, Any]) -> d
             f"ask for fewer teacher_views"
         )
     for part, shape in shapes.items():
-        np.lib.format.open_memmap(new / f"{part}.npy", mode="w+", dtype=np.float16, shape=shape)  # sparse until written
-    return {part: _Rows(new / f"{part}.npy", write=True) for part in shapes}
+        allocate(new / f"{part}.npy", shape, np.float16)
+    return {part: NpyRows(new / f"{part}.npy", axes=2, write=True) for part in shapes}
 
 
 def _parts(needs: Collection[Need]) -> tuple[str, ...]:
@@ -206,34 +211,3 @@ def _read(record: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):  # not JSON: the machine went down while it was written
         return {}
     return content
-
-
-class _Rows:
-    """A float16 `.npy` file (V, N, ...), read and written a row (view v, image n) at a time."""
-
-    def __init__(self, path: Path, *, write: bool = False) -> None:
-        mapped = np.load(path, mmap_mode="r")
-        self._path, self._shape, self._start = path, mapped.shape, mapped.offset
-        self._file: BufferedRandom | BufferedReader = path.open("r+b") if write else path.open("rb")
-
-    def read(self, view: int, index: np.ndarray) -> np.ndarray:
-        rows = np.empty((len(index), *self._shape[2:]), np.float16)
-        for row, position in zip(rows, self._positions(view, index), strict=True):
-            self._file.seek(position)
-            if self._file.readinto(row.data) != row.nbytes:
-                raise TeacherError(f"{self._path} is not whole: delete its folder, and the teacher is asked again")
-        return rows
-
-    def write(self, view: int, index: np.ndarray, rows: np.ndarray) -> None:
-        for row, position in zip(np.ascontiguousarray(rows), self._positions(view, index), strict=True):
-            self._file.seek(position)
-            self._file.write(row.data)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def _positions(self, view: int, index: np.ndarray) -> list[int]:
-        views, images = self._shape[:2]
-        if view >= views:
-            raise TeacherError(f"{self._path} holds views 0 to {views - 1}, not {view}: give the batches views={views}")
-        nbytes = 2 * int(np.prod(self._shape[2:]))
-        return [self._start + (view * images + position) * nbytes for position in index.tolist()]

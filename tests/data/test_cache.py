@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(sys.argv[4])))
 from test_cache import slow_table
 from cxr_kd.data import parallel
 from cxr_kd.data.cache import build_cache
-processes.PROCESS_START_SECONDS = 0.0
+parallel.PROCESS_START_SECONDS = 0.0
 build_cache(slow_table(Path(sys.argv[1])), Path(sys.argv[2]), 8, workers=int(sys.argv[3]))
 """
 
@@ -201,7 +201,7 @@ def test_pixels_are_the_rows_asked_for(noise_table: Callable[..., CxrTable], tmp
     np.testing.assert_array_equal(cache.pixels(rows), cache.images[rows])
     assert cache.pixels(rows[:0]).shape == (0, 8, 8)
     os.truncate(tmp_path / "cache" / "images.npy", cache.images.offset + 10 * 64)
-    with pytest.raises(DataError, match=r"images\.npy ends before image 19"):
+    with pytest.raises(DataError, match=r"images\.npy ends before row 19"):
         cache.pixels(rows)
 
 
@@ -228,7 +228,7 @@ def resident_bytes() -> int:
 
 
 def test_no_room_on_the_disk_is_said_before_anything_is_decoded(noise_table: Callable[..., CxrTable], tmp_path: Path):
-    with pytest.raises(DataError, match=r"the cache needs .* GB more, .* GB are free"):
+    with pytest.raises(DataError, match=r"the cache needs .* GB more and .* GB are free"):
         build_cache(noise_table(100), tmp_path / "cache", 2_000_000, progress=False)
     assert {path.name for path in (tmp_path / "cache").iterdir()} <= {".lock"}
 
@@ -250,7 +250,7 @@ def test_room_is_needed_only_for_what_is_not_there_yet(
     for free in (2 * BLOCK * 64 - 1, 2 * BLOCK * 64):  # a disk of a given size can't be had here
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: room(10**9, 10**9 - free, free))
         if free < 2 * BLOCK * 64:
-            with pytest.raises(DataError, match="make room first"):
+            with pytest.raises(DataError, match="make room, then"):
                 build_cache(table, folder, 8, progress=False)
     np.testing.assert_array_equal(build_cache(table, folder, 8, progress=False).images, expected(table, 8))
 
@@ -275,7 +275,7 @@ def test_a_disk_that_fills_up_stops_it_and_it_goes_on_later(slow: CxrTable, tmp_
     most = 2 * BLOCK * 8**2
     for process in [builder.pid] if workers == 1 else processes_of(builder):
         resource.prlimit(process, resource.RLIMIT_FSIZE, (most, most))
-    assert re.fullmatch(r".*DataError: can't write to .*cache \(.*File too large.*it goes on", last_words(builder))
+    assert re.fullmatch(r".*StorageError: cannot write to .*cache \(File too large\).*is kept", last_words(builder))
     assert not (folder / "manifest.json").exists()
     assert not list(folder.glob("blocks/.*"))  # nothing half-written
     done = finished_blocks(folder)

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
 from cxr_kd.data.parallel import over_processes
 from cxr_kd.data.table import BOX_COLUMNS, CxrTable
 from cxr_kd.errors import DataError
-from cxr_kd.files import written_whole
+from cxr_kd.files import locked, written_whole
 from cxr_kd.phantoms.draw import Phantom, draw, exam_at, image_id_of, patient_id_of
 from cxr_kd.phantoms.labels import FINDINGS
 from cxr_kd.study.data_settings import PhantomSettings
@@ -42,8 +41,7 @@ def write(root: Path, settings: PhantomSettings, workers: int = 1, progress: boo
         DataError: `root` holds phantoms of other settings, or something else.
     """
     root = Path(root)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.with_name(f".{root.name}.lock")):  # a second writer waits for the first, and finds its phantoms
+    with locked(root.with_name(f".{root.name}.lock"), f"another process is drawing {root}; waiting for it"):
         _claim(root, settings)
         if not (root / TABLE).exists():
             _draw_all(root, settings, workers, progress)
