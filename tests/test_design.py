@@ -1,6 +1,7 @@
 """docs/design.md agrees with the code: its picture of the layers, and every file that it names."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from test_project import LAYERS, ROOT, SOURCES, imported_modules, module_name
@@ -37,7 +38,7 @@ def test_the_picture_of_the_house_is_that_of_the_code():
     drawn = set()
     for line in picture[1].splitlines():
         names = [re.match(r"\w+", part.strip())[0] for part in line.split("-->")] if "-->" in line else []
-        drawn |= set(zip(names, names[1:], strict=False))
+        drawn |= set(pairwise(names))
     assert drawn == without_shortcuts(package_imports())
 
 
