@@ -1,93 +1,189 @@
-"""A training that was stopped goes on from its last epoch, with the weights it would have had.
+"""Checkpoints: an interrupted training resumes after its last finished epoch and ends with the same weights.
 
-A checkpoint is a safetensors file (no pickle): the state of every module (the model, its average, what an objective
-learns along) and of the optimiser as tensors, the rest (epochs done, history, what it belongs to) as JSON in its
-metadata. The best weights so far lie beside it in a file of their own, written first: killed between the two, the epoch
-is trained again and writes the same weights again.
+A checkpoint is a safetensors file (no pickle): the state of every module (the model, its moving average, what the
+objective learns) and of the optimiser as tensors, the rest (history, best score, identity) as JSON in its metadata. The
+best weights so far are in a file of their own beside it, written first: if the process is killed between the two, the
+epoch is trained again and writes the same weights again.
 """
 
-import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from cxr_kd.files import written_whole
+from cxr_kd.errors import TrainingError
+from cxr_kd.training import tensor_file
+from cxr_kd.training.train_step import TrainStep
 
-Modules = Mapping[str, nn.Module]
-
-
-@dataclass
-class Progress:
-    """How far a training came: one history row an epoch done, and the best score by validation so far."""
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_score: float = float("-inf")
+_USED = ("validation_auroc", "seconds")  # the columns of earlier epochs that the loop reads
 
 
-def save(path: Path, modules: Modules, optimizer: torch.optim.Optimizer, progress: Progress, belongs_to: str) -> None:
-    """Write a checkpoint, whole: killed at any moment, the one before is still there."""
-    tensors = {
-        f"{part}.{name}": tensor for part, module in modules.items() for name, tensor in module.state_dict().items()
-    }
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    told = {"history": progress.history, "best_score": progress.best_score, "belongs_to": belongs_to}
-    _write(path, tensors, {"progress": json.dumps(told)})
+class Progress(BaseModel):
+    """How far a training came: one history row per finished epoch, and the best validation score so far."""
+
+    model_config = ConfigDict(strict=True, ser_json_inf_nan="constants")
+
+    history: list[dict[str, int | float]] = Field(default_factory=list)
+    best_score: float = -math.inf
+    identity: str = ""
+
+    def add(self, row: dict[str, float]) -> bool:
+        """Add an epoch; return whether its weights are the best so far.
+
+        Of equally good epochs the later one is the best. If AUROC is not defined, because no finding has both positives
+        and negatives in validation, the last epoch is the best.
+        """
+        self.history.append(row)
+        score = -math.inf if math.isnan(row["validation_auroc"]) else row["validation_auroc"]
+        is_best = score >= self.best_score
+        self.best_score = max(score, self.best_score)
+        return is_best
 
 
-def restore(path: Path, modules: Modules, optimizer: torch.optim.Optimizer, belongs_to: str) -> Progress:
-    """Put a checkpoint's state back and tell how far it came: nowhere where there is none of these settings."""
-    if not path.is_file():
-        return Progress()
-    with safe_open(path, framework="pt") as file:
-        told: Mapping[str, Any] = json.loads(file.metadata()["progress"])
-        if told["belongs_to"] != belongs_to:
-            return Progress()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    for part, module in modules.items():
-        module.load_state_dict(_part(tensors, f"{part}."))
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _part(tensors, "optimizer.").items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], tensor)
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(list(told["history"]), told["best_score"])
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The checkpoint of a training.
+
+    Attributes:
+        file: where it is written.
+        identity: of the training's settings and data; a checkpoint of another identity counts as none.
+        learner: the state that is written and restored.
+    """
+
+    file: Path
+    identity: str
+    learner: TrainStep
+
+    def set_aside_if_damaged(self) -> None:
+        """Rename the checkpoint and its best weights if one of them is damaged, and print what is wrong.
+
+        Training then starts from the first epoch.
+        """
+        try:
+            self._read()
+        except TrainingError as error:
+            kept = [file.replace(_set_aside(file)) for file in (self.file, _best(self.file)) if file.exists()]
+            names = " and ".join(file.name for file in kept)
+            print(f"{error}. It is set aside as {names}; training starts from the first epoch", flush=True)
+
+    def restore(self) -> Progress:
+        """Put the checkpoint's state back and return its progress; an empty one if there is nothing to resume.
+
+        Raises TrainingError if the checkpoint is damaged.
+        """
+        tensors, progress = self._read()
+        if not progress.history:
+            return progress
+        for part, module in self.learner.modules.items():
+            module.load_state_dict(_part(tensors, f"{part}."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _part(tensors, "optimizer.").items():
+            index, key = name.split(".", 1)
+            parameter = self._optimized[int(index)]
+            state.setdefault(int(index), {})[key] = _in_layout_of(parameter, tensor)
+        optimizer = self.learner.optimizer
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        return progress
+
+    def save(self, progress: Progress, *, is_best: bool) -> None:
+        """Write the state, whole: if the process is killed at any moment, the previous checkpoint is still there.
+
+        Raises StorageError if the disk has no room.
+        """
+        if is_best:
+            weights = self.learner.kept.state_dict()
+            tensor_file.write(_best(self.file), weights, self.identity, "the best weights so far")
+        content = progress.model_copy(update={"identity": self.identity}).model_dump_json()
+        tensor_file.write(self.file, self._state(), content, "the checkpoint")
+
+    def load_best(self, model: nn.Module) -> None:
+        """Put the best weights into the model."""
+        model.load_state_dict(tensor_file.read(_best(self.file))[0])
+
+    def _read(self) -> tuple[dict[str, Tensor], Progress]:
+        if not self.file.is_file():
+            return {}, Progress()
+        tensors, content = tensor_file.read(self.file)
+        try:
+            progress = Progress.model_validate_json(content)
+        except ValidationError as error:
+            raise TrainingError(f"{self.file} is damaged: {error.errors()[0]['msg']}") from error
+        if progress.identity != self.identity:
+            return {}, Progress()
+        if not all(column in row for row in progress.history for column in _USED):
+            raise TrainingError(f"{self.file} is damaged: its history lacks {' or '.join(_USED)}")
+        self._check_tensors(tensors)
+        _check_same(_best(self.file), tensor_file.read(_best(self.file))[0], self.learner.kept.state_dict())
+        return tensors, progress
+
+    def _check_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raise TrainingError unless these are the tensors of the learner's modules and of AdamW's state."""
+        expected = self._module_tensors()
+        for index, parameter in enumerate(self._optimized):
+            names = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+            state = {f"optimizer.{index}.{name}": tensor for name, tensor in names.items()}
+            if state.keys() & tensors.keys():  # a parameter that never had a gradient has no state
+                expected |= state
+        _check_same(self.file, tensors, expected)
+
+    @property
+    def _optimized(self) -> list[nn.Parameter]:
+        return [parameter for group in self.learner.optimizer.param_groups for parameter in group["params"]]
+
+    def _module_tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{part}.{name}": tensor
+            for part, module in self.learner.modules.items()
+            for name, tensor in module.state_dict().items()
+        }
+
+    def _state(self) -> dict[str, Tensor]:
+        tensors = self._module_tensors()
+        for index, state in self.learner.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+        return tensors
 
 
-def save_best(path: Path, model: nn.Module) -> None:
-    """Write the weights that are the best so far beside the checkpoint `path`, whole."""
-    _write(_best(path), dict(model.state_dict()))
+def remove(file: Path) -> None:
+    """Remove a checkpoint, its best weights, and damaged ones that were set aside."""
+    for each in (file, _best(file)):
+        each.unlink(missing_ok=True)
+        _set_aside(each).unlink(missing_ok=True)
 
 
-def load_best(path: Path, model: nn.Module) -> None:
-    """Put the best weights back."""
-    model.load_state_dict(load_file(_best(path)))
+def _best(file: Path) -> Path:
+    return file.with_name(f"{file.stem}-best{file.suffix}")
 
 
-def remove(path: Path) -> None:
-    """Remove a checkpoint, its best weights, and what a process that was killed left half-written."""
-    for file in (path, _best(path), *path.parent.glob(f".{path.stem}*")):
-        file.unlink(missing_ok=True)
+def _set_aside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.damaged")
 
 
-def _best(path: Path) -> Path:
-    return path.with_name(f"{path.stem}-best{path.suffix}")
+def _check_same(file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise TrainingError, naming the file, unless tensors have the names, shapes and types expected and no NaN."""
+    if odd := sorted(tensors.keys() ^ expected.keys()):
+        raise TrainingError(f"{file} is not of this network: {odd[0]!r} is {_missing_or_unknown(odd[0], tensors)}")
+    for name, tensor in tensors.items():
+        wanted = expected[name]
+        if (tensor.shape, tensor.dtype) != (wanted.shape, wanted.dtype):
+            raise TrainingError(
+                f"{file} is not of this network: {name!r} is {tensor.dtype} {tuple(tensor.shape)}, not {wanted.dtype} "
+                f"{tuple(wanted.shape)}"
+            )
+        if tensor.isnan().any():
+            raise TrainingError(f"{file} is damaged: {name!r} holds NaN")
 
 
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    with written_whole(path) as temporary:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+def _missing_or_unknown(name: str, tensors: Mapping[str, Tensor]) -> str:
+    return "unknown" if name in tensors else "missing"
 
 
-def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """The state of a parameter in its memory layout: the fused AdamW reads both in the order of memory."""
+def _in_layout_of(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """Return a parameter's state in the parameter's memory layout: the fused AdamW reads both in memory order."""
     return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
 
 

@@ -1,4 +1,4 @@
-"""The processes that train one network together, started by one of Accelerate's launchers; mostly it is one alone."""
+"""The processes that train one network together, started by one of Accelerate's launchers; usually there is only one."""
 
 import functools
 import os
@@ -14,16 +14,17 @@ from torch import Tensor, distributed, nn
 from cxr_kd.errors import OtherProcessError
 
 Result = TypeVar("Result")
-LONGEST_WAIT = timedelta(days=7)  # while the first asks a teacher; where a process dies, the launcher ends the others
+# The others wait while the first computes a teacher's answers. If a process dies, the launcher ends the others.
+LONGEST_WAIT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Processes:
     """This process among those that train together: its `rank` of `count`, and its `device`.
 
-    Each computes its share of every batch (`Batches.for_process`). What they say of their shares is brought together
-    before the objective, and gradients are summed, so that several processes take the steps that one would take with
-    the same batches, but for rounding. Files are read by all, and written, like what is printed, by the first alone.
+    Each process computes its share of every batch (`Batches.for_process`). The outputs of all shares are gathered
+    before the objective, and gradients are summed, so that several processes take the same steps as one process with
+    the same batches, apart from rounding. All processes read files; only the first one writes and prints.
     """
 
     rank: int = 0
@@ -32,7 +33,7 @@ class Processes:
 
     @classmethod
     def here(cls) -> "Processes":
-        """Those that this process was started among (`accelerate launch`, `notebook_launcher`), or it alone."""
+        """Return the processes that this one was started among (`accelerate launch`, `notebook_launcher`), or it alone."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(device="cuda" if torch.cuda.is_available() else "cpu")
         accelerator = _accelerator()
@@ -45,59 +46,62 @@ class Processes:
         return self.rank == 0
 
     @property
-    def one_bar(self) -> dict[str, Any]:
-        """Settings for tqdm that keep all bars but the first process's away; that one's stay as tqdm has them."""
+    def progress_bar_settings(self) -> dict[str, Any]:
+        """Settings for tqdm: show progress bars only in the first process."""
         return {} if self.is_first else {"disable": True}
 
     def say(self, text: str) -> None:
-        """Print a line, once."""
+        """Print a line in the first process only."""
         if self.is_first:
             print(text, flush=True)
 
-    def first(self, do: Callable[[], Result]) -> Result:
-        """What `do` gives in the first process, which alone runs it while the others wait; an error there ends all."""
+    def on_first(self, call: Callable[[], Result]) -> Result:
+        """Run `call` in the first process while the others wait; return its result in all of them.
+
+        An error in the first process is raised there, and as OtherProcessError in the others.
+        """
         if self.count == 1:
-            return do()
-        told: list[Any] = [None, None]
+            return call()
+        sent: list[Any] = [None, None]  # the result, the error
         if self.is_first:
             try:
-                told[0] = do()
+                sent[0] = call()
             except BaseException as error:
                 distributed.broadcast_object_list([None, f"{type(error).__name__}: {error}"])
                 raise
-        distributed.broadcast_object_list(told)
-        if told[1]:
-            raise OtherProcessError(f"the first of {self.count} processes stopped: {told[1]}")
-        result: Result = told[0]
+        distributed.broadcast_object_list(sent)
+        if sent[1]:
+            raise OtherProcessError(f"the first of {self.count} processes stopped: {sent[1]}")
+        result: Result = sent[0]
         return result
 
     @contextmanager
-    def holding(self, lock: AbstractContextManager[Any]) -> Iterator[None]:
-        """Hold a lock for all of them: the first takes it, and gives it back when all have come to the end."""
+    def hold(self, lock: AbstractContextManager[Any]) -> Iterator[None]:
+        """Hold a lock for all processes: the first one takes it, and releases it when all have finished."""
         with lock if self.is_first else nullcontext():
             yield
-            self.first(lambda: None)
+            self.on_first(lambda: None)
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module, or one that calls it and adds up the gradients of all processes."""
+    def with_summed_gradients(self, module: nn.Module) -> nn.Module:
+        """Return a module that sums the gradients of all processes; for one process, the module itself."""
         if self.count == 1:
             return module
         parallel: nn.parallel.DistributedDataParallel = _accelerator().prepare_model(module)
-        parallel.register_comm_hook(None, _summed)  # not their mean: each has its share of one loss's gradient
+        parallel.register_comm_hook(None, _summed)  # not the mean: each process has its share of one loss's gradient
         return parallel
 
-    def gathered(self, parts: Sequence[Tensor]) -> list[Tensor]:
-        """Each tensor (B, ...) of this process with those of the others, in the order of their ranks.
+    def gather(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Return each tensor (B, ...) of this process joined with those of the others, in the order of their ranks.
 
-        A gradient passes to this process's own part alone.
+        Gradients flow only into this process's own rows.
         """
         if self.count == 1:
             return list(parts)
         lengths = self._lengths(len(parts[0]), parts[0].device)
-        return [self._gathered(part, lengths) for part in parts]
+        return [self._gather(part, lengths) for part in parts]
 
-    def listed(self, part: Sequence[str]) -> list[str]:
-        """A list of texts of this process with those of the others."""
+    def gather_texts(self, part: Sequence[str]) -> list[str]:
+        """Return this process's texts joined with those of the others, in the order of their ranks."""
         lists: list[Any] = [list(part)] * self.count
         if self.count > 1:
             distributed.all_gather_object(lists, list(part))
@@ -109,7 +113,7 @@ class Processes:
         distributed.all_reduce(lengths)
         return [int(length) for length in lengths]
 
-    def _gathered(self, part: Tensor, lengths: list[int]) -> Tensor:
+    def _gather(self, part: Tensor, lengths: list[int]) -> Tensor:
         sent = part.detach().to(torch.uint8) if part.dtype == torch.bool else part.detach()
         missing = sent.new_zeros(max(lengths) - len(sent), *sent.shape[1:])
         padded = torch.cat([sent, missing]).contiguous()
@@ -128,7 +132,7 @@ def _accelerator() -> Any:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
-    # Buffers are not sent around: batch statistics are those of all processes already (`sync_batchnorm`).
+    # Buffers are not broadcast: batch statistics are already those of all processes (`sync_batchnorm`).
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False), InitProcessGroupKwargs(timeout=LONGEST_WAIT)]
     return Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=handlers)
 

@@ -12,13 +12,13 @@ from cxr_kd.training.run import train
 
 
 def train_over(processes: int, study: Study, run: Run, data: Prepared) -> Path:
-    """`training.run.train` over so many processes, one a graphics card where there are any; give the run's folder.
+    """Call `training.run.train` in this many processes, one per graphics card if there are any; return the run folder.
 
-    From a shell, `accelerate launch` with `cxr-kd train` or `cxr-kd distill` does the same. Raises StudyError for less
+    In a shell, `accelerate launch` with `cxr-kd train` or `cxr-kd distill` does the same. Raises StudyError for less
     than one process.
     """
     if processes < 1:
-        raise StudyError(f"processes is {processes}: at least 1 trains, on several graphics cards as many as they are")
+        raise StudyError(f"processes is {processes}: use at least 1; with several graphics cards, one per card")
     if processes == 1:
         return train(study, run, data)
     from accelerate import notebook_launcher

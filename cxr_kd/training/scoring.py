@@ -1,4 +1,4 @@
-"""What a trained network says of the images that it is chosen by and scored on."""
+"""A trained network's outputs for the images that it is selected by (validation) and scored on (test)."""
 
 from typing import Literal
 
@@ -10,8 +10,7 @@ from cxr_kd.data.splits import Side
 from cxr_kd.evaluation.metrics import auroc
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.study import Study
-from cxr_kd.study.runs import Run
+from cxr_kd.training.job import Job
 
 INFERENCE_BATCH = 64
 ScoredSide = Literal["validation", "test"]
@@ -19,7 +18,7 @@ SCORED_SIDES: tuple[ScoredSide, ...] = ("validation", "test")
 
 
 def predict(model: CxrClassifier, data: Prepared, side: Side, device: str = "cpu") -> np.ndarray:
-    """The logits (N, L) of one side's images, float32, in the order of the split's ids."""
+    """Return the logits (N, L) of one side's images, float32, in the order of the split's ids."""
     batches = data.batches(side, INFERENCE_BATCH, augment=None, shuffle=False)
     model.to(device).eval()
     with torch.inference_mode():
@@ -28,7 +27,7 @@ def predict(model: CxrClassifier, data: Prepared, side: Side, device: str = "cpu
 
 
 def validation_auroc(model: CxrClassifier, data: Prepared, device: str = "cpu") -> float:
-    """Mean AUROC over the findings that have both sides in validation; NaN where none has."""
+    """Return the mean AUROC over the findings with both positives and negatives in validation; NaN if there is none."""
     labels = data.table.select(data.split.validation).labels()
     scores = auroc(labels, predict(model, data, "validation", device))
     defined = scores[np.isfinite(scores)]
@@ -36,24 +35,23 @@ def validation_auroc(model: CxrClassifier, data: Prepared, device: str = "cpu") 
 
 
 def one_pair(data: Prepared) -> float:
-    """The most that two validation images in the other order change `validation_auroc`: large where there are few."""
+    """Return the largest change of `validation_auroc` when two images swap ranks: large if validation is small."""
     labels = data.table.select(data.split.validation).labels()
     pairs = (labels == 1).sum(axis=0) * (labels == 0).sum(axis=0)
     defined = pairs[pairs > 0]
     return float(1 / defined.min() / len(defined)) if len(defined) else 0.0
 
 
-def predictions_of(
-    model: CxrClassifier, study: Study, run: Run, data: Prepared, side: ScoredSide, device: str = "cpu"
-) -> Predictions:
-    """The content of a run's predictions file of one side."""
+def predictions_of(model: CxrClassifier, job: Job, side: ScoredSide) -> Predictions:
+    """Return the content of a run's predictions file for one side."""
+    data = job.data
     table = data.table.select(getattr(data.split, side))
     metadata = PredictionsMetadata(
-        study=study.name,
+        study=job.study.name,
         dataset=table.dataset,
         kind=table.kind,
-        run=run.name,
-        network=run.network,
+        run=job.run.name,
+        network=job.run.network,
         split=data.split.name,
         split_sha256=data.split.sha256,
         split_sides=data.split.counts(data.table),
@@ -61,4 +59,5 @@ def predictions_of(
         findings=table.findings,
     )
     images, patients = list(table.frame["image_id"]), list(table.frame["patient_id"])
-    return Predictions.from_arrays(images, patients, table.labels(), predict(model, data, side, device), metadata)
+    logits = predict(model, data, side, job.processes.device)
+    return Predictions.from_arrays(images, patients, table.labels(), logits, metadata)

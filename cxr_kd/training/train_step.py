@@ -1,4 +1,4 @@
-"""A network while it is trained: one step, as fast as the processor allows and the same over several processes."""
+"""One training step of a network, as fast as the processor allows, with the same result over several processes."""
 
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,10 +17,10 @@ from cxr_kd.training.sync_batchnorm import global_statistics
 
 
 class TrainStep:
-    """What changes while a network is trained: `start_step`, `backward` once a batch of the step, `step`.
+    """A network with its objective and optimiser: `start_step`, `backward` for each batch of the step, `step`.
 
-    Convolutions run in the channels-last layout and AdamW as one fused kernel, together 1.2 times and more as fast as
-    without (`benchmarks/train_step.py`).
+    Convolutions use the channels-last layout and AdamW runs as one fused kernel: together at least 1.2 times as fast
+    as without (`benchmarks/train_step.py`).
     """
 
     def __init__(
@@ -30,18 +30,12 @@ class TrainStep:
         self.objective, self.training, self.processes = objective, training, processes
         objective.module.to(processes.device)
         self.average = WeightEma(model, training.ema_decay) if training.ema_decay else None
-        # Weight decay for matrices and kernels only: decaying a norm's scale or a bias regularises nothing.
-        matrices, others = ([each for each in self.parameters if (each.ndim > 1) is many] for many in (True, False))
-        groups = [
-            {"params": matrices, "weight_decay": training.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
-        self._observed = processes.wrap(_Observed(model, objective.needs))
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=training.learning_rate, fused=True)
+        self._observed = processes.with_summed_gradients(_Observed(model, objective.needs))
 
     @property
     def kept(self) -> CxrClassifier:
-        """What is validated and saved: the average of weights, if there is one."""
+        """The network that is validated and saved: the moving average, if there is one."""
         return self.average.network if self.average else self.model
 
     @property
@@ -52,62 +46,76 @@ class TrainStep:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """What the optimiser changes: the network's, and what the objective learns along."""
+        """What the optimiser changes: the parameters of the network and of the objective."""
         modules = (self.model, self.objective.module)
         return [each for module in modules for each in module.parameters() if each.requires_grad]
 
     @contextmanager
     def training_mode(self) -> Iterator[None]:
-        """Within it the network is in training mode, with batch statistics of all processes."""
+        """Put the network in training mode, with batch statistics over all processes within this context."""
         self.model.train()
         with global_statistics(self.model, self.processes.count):
             yield
 
     def start_step(self, learning_rate: float) -> None:
-        """Forget the last step's gradients."""
+        """Set the learning rate and discard the last step's gradients."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(
-        self, batch: Batch, teacher: Outputs | None, *, parts: int = 1, last: bool = True
+        self, batch: Batch, answers: Outputs | None, *, parts: int = 1, last: bool = True
     ) -> dict[str, Tensor]:
-        """Add the gradient of a batch's loss over `parts`; give the loss and its terms, of all processes' shares.
+        """Add the gradient of a batch's loss, divided by `parts`; return the loss and its terms over all processes.
 
-        `batch` is this process's share, and `teacher` what was said of it; gradients meet at the `last` part of a step.
+        `batch` is this process's share, and `answers` the teacher's outputs for it. Gradients are summed over processes
+        at the `last` part of a step.
         """
         device = self.processes.device
-        with nullcontext() if last else self._unsummed():
+        with nullcontext() if last else self._without_summing():
             with precision(self.training.precision, device):
                 student: Outputs = self._observed(batch.images.to(device))
-            student, teacher = self._of_all(student), None if teacher is None else self._of_all(teacher.to(device))
-            labels, known = self.processes.gathered([batch.labels.to(device), batch.known.to(device)])
-            loss, terms = self.objective(student, teacher, labels, known)
+            student, answers = self._of_all(student), None if answers is None else self._of_all(answers.to(device))
+            labels, known = self.processes.gather([batch.labels.to(device), batch.known.to(device)])
+            loss, terms = self.objective(student, answers, labels, known)
             (loss / parts).backward()
         return {"loss": loss.detach(), **terms}
 
     def clip(self) -> Tensor:
-        """Shorten the gradient to its largest norm; give the norm that it had."""
+        """Shorten the gradient to at most its largest allowed norm; return the norm before."""
         return nn.utils.clip_grad_norm_(self.parameters, self.training.gradient_clip)
 
     def step(self, number: int) -> None:
-        """Take the step, the `number`-th of the training."""
+        """Take the optimiser step with this number, counted over the whole training."""
         self.optimizer.step()
         if self.average:
             self.average.update(self.model, number)
 
-    def _of_all(self, outputs: Outputs) -> Outputs:
-        return outputs if self.processes.count == 1 else outputs.each(lambda part: self.processes.gathered([part])[0])
+    def _groups(self) -> list[dict[str, object]]:
+        """Return the parameters in two groups: with weight decay, and without (`CxrClassifier.undecayed`)."""
+        undecayed = self.model.undecayed()
+        exempt = {id(each) for name, each in self.model.named_parameters() if name in undecayed}
+        exempt |= {id(each) for each in self.objective.module.parameters() if each.ndim <= 1}
+        return [
+            {
+                "params": [each for each in self.parameters if (id(each) in exempt) is without],
+                "weight_decay": 0.0 if without else self.training.weight_decay,
+            }
+            for without in (False, True)
+        ]
 
-    def _unsummed(self) -> AbstractContextManager[None]:
+    def _of_all(self, outputs: Outputs) -> Outputs:
+        return outputs if self.processes.count == 1 else outputs.each(lambda part: self.processes.gather([part])[0])
+
+    def _without_summing(self) -> AbstractContextManager[None]:
         if isinstance(self._observed, nn.parallel.DistributedDataParallel):
-            unsummed: AbstractContextManager[None] = self._observed.no_sync()
-            return unsummed
+            without: AbstractContextManager[None] = self._observed.no_sync()
+            return without
         return nullcontext()
 
 
 class _Observed(nn.Module):
-    """`observe` as a module, for what wraps modules to wrap it."""
+    """`observe` as a module, because DistributedDataParallel wraps modules."""
 
     def __init__(self, model: CxrClassifier, needs: Collection[Need]) -> None:
         super().__init__()
@@ -118,10 +126,10 @@ class _Observed(nn.Module):
 
 
 def precision(wanted: str, device: str) -> torch.autocast:
-    """Automatic mixed precision where it is asked for and the device has it."""
+    """Return the context of automatic mixed precision, enabled if it is wanted and the device has it."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=wanted == "bf16" and has_bf16(device))
 
 
 def has_bf16(device: str) -> bool:
-    """A CPU always has it, if only emulated, which a test can use; a graphics card from Ampere on."""
+    """Return whether a device has bf16: graphics cards from Ampere on; a CPU always, emulated if needed."""
     return not device.startswith("cuda") or torch.cuda.is_bf16_supported(including_emulation=False)
