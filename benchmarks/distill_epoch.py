@@ -41,8 +41,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from cxr_kd.data.table import CxrTable
+from cxr_kd.distill.compute_answers import compute_answers
 from cxr_kd.distill.losses import focal_bce
-from cxr_kd.distill.teacher import ask, cost
+from cxr_kd.distill.stored_answers import answers_summary
 
 BAR, VIEWS, EPOCHS = 4.0, 4, 20
 WORKERS = 2
@@ -104,8 +105,10 @@ def main() -> None:
         teacher, distilled, alone = network(TEACHER).eval(), learner(DISTILLED), learner(ALONE)
         student = network().train()
         optimizer = torch.optim.AdamW(student.parameters())
-        answers = ask(teacher, loader, Path(folder), "key", needs=distilled.objective.needs, device=HERE.device)
-        kept = cost(Path(folder))
+        answers = compute_answers(
+            teacher, loader, Path(folder), "key", needs=distilled.objective.needs, device=HERE.device
+        )
+        kept = answers_summary(Path(folder))
         our_epoch(loader, distilled, answers)  # the first steps allocate
         usual, ours, least = [], [], []
         for _ in range(rounds):

@@ -15,7 +15,8 @@ from statistics import median
 
 from _training import ALONE, BATCH_SIZE, DISTILLED, TEACHER, batches, files, learner, machine, network, seconds, step
 
-from cxr_kd.distill.teacher import ask, cost
+from cxr_kd.distill.compute_answers import compute_answers
+from cxr_kd.distill.stored_answers import answers_summary
 
 BAR, IMAGES = 1.05, 64
 
@@ -27,8 +28,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         loader = batches(files(Path(folder, "source"), IMAGES), Path(folder, "cache"))
         alone, distilled = learner(ALONE), learner(DISTILLED)
-        answers = ask(network(TEACHER), loader, Path(folder), "key", needs=distilled.objective.needs, device="cpu")
-        kept_mb = cost(Path(folder))["mb"]
+        answers = compute_answers(
+            network(TEACHER), loader, Path(folder), "key", needs=distilled.objective.needs, device="cpu"
+        )
+        kept_mb = answers_summary(Path(folder))["mb"]
         some = list(islice(loader.epoch(0), 4))
         times: dict[str, list[float]] = {"alone": [], "distilled": []}
         for number in range(-2, rounds):  # the first two allocate

@@ -22,6 +22,7 @@ class NpyRows:
 
     Attributes:
         path: the file.
+        dtype: of the values.
         shape: of the whole array; the first `axes` of them number the rows, in C order.
         row_shape: of one row.
     """
@@ -29,13 +30,13 @@ class NpyRows:
     def __init__(self, path: Path, *, axes: int = 1, write: bool = False) -> None:
         mapped = np.load(path, mmap_mode="r")
         self.path, self.shape, self.row_shape = path, mapped.shape, mapped.shape[axes:]
-        self._start, self._dtype = mapped.offset, mapped.dtype
-        self._row_bytes = math.prod(self.row_shape) * self._dtype.itemsize
+        self._start, self.dtype = mapped.offset, mapped.dtype
+        self._row_bytes = math.prod(self.row_shape) * self.dtype.itemsize
         self._file = path.open("r+b" if write else "rb", buffering=0)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return these rows, (n, *row_shape); DataError if the file ends before one of them."""
-        values = np.empty((len(rows), *self.row_shape), self._dtype)
+        values = np.empty((len(rows), *self.row_shape), self.dtype)
         for value, row in zip(values, rows.tolist(), strict=True):
             self._file.seek(self._start + row * self._row_bytes)
             if self._file.readinto(value.data) != self._row_bytes:
@@ -47,7 +48,7 @@ class NpyRows:
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Write (n, *row_shape) values to these rows; OSError if the disk has no room."""
-        for value, row in zip(np.ascontiguousarray(values, self._dtype), rows.tolist(), strict=True):
+        for value, row in zip(np.ascontiguousarray(values, self.dtype), rows.tolist(), strict=True):
             self._file.seek(self._start + row * self._row_bytes)
             left = memoryview(value.reshape(-1).view(np.uint8))
             while left:  # a disk that fills up takes a part, and refuses the next

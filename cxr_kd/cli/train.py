@@ -80,7 +80,7 @@ def _prepared(study: Study, processes: Processes) -> Prepared:
     def made() -> None:
         prepare(study)
 
-    processes.first(made)
+    processes.on_first(made)
     return prepare(study, progress=False)
 
 

@@ -78,7 +78,9 @@ def _compute_the_rest(teacher: LiveTeacher, batches: Batches, new: Path, plan: A
                 file.write(rows, answers[part])
                 file.sync()
             done = {"batches_done": number, "seconds": time.perf_counter() - began}
-            write_json(new / "record.json", plan.model_copy(update=done).model_dump())  # last: it counts written batches
+            write_json(
+                new / "record.json", plan.model_copy(update=done).model_dump()
+            )  # last: it counts written batches
             bar.update()
 
 

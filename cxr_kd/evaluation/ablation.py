@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_kd.distill.teacher import cost
+from cxr_kd.distill.stored_answers import answers_summary
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.study_results import evaluation_settings
@@ -121,7 +121,7 @@ def read_ablation(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _cost(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     teachers = [[study.run_folder(teacher) for teacher in study.teacher_runs(run)] for run in runs]
-    answers = [[cost(folder) for folder in folders] for folders in teachers]
+    answers = [[answers_summary(folder) for folder in folders] for folders in teachers]
     return {
         "seconds": np.mean([_seconds(study.run_folder(run)) for run in runs]),
         "teacher_seconds": np.mean([sum(map(_seconds, folders)) for folders in teachers]),

@@ -12,7 +12,7 @@ from cxr_kd.evaluation.uncertainty import interval
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, compared_arms
-from cxr_kd.training.run import load_run
+from cxr_kd.training.finished_run import load_run
 
 BATCH = 64
 COLUMNS = tuple(f"{what}{end}" for what in ("agreement", "agreement_difference") for end in ("", "_low", "_high"))

@@ -6,12 +6,13 @@ import pandas as pd
 from cxr_kd.data.loader import Batches
 from cxr_kd.distill.answer_source import AnswerSource, LiveTeacher, TeacherEnsemble, check_training_images
 from cxr_kd.distill.compute_answers import compute_answers
+from cxr_kd.distill.objective import needs_of
 from cxr_kd.distill.outputs import Need
 from cxr_kd.distill.stored_answers import StoredAnswers, find_answers
 from cxr_kd.errors import TeacherError
 from cxr_kd.files import locked, sha256_of
 from cxr_kd.models.classifier import CxrClassifier
-from cxr_kd.study.loss_table import LOSSES, NEEDS_LIVE_TEACHER
+from cxr_kd.study.loss_table import NEEDS_LIVE_TEACHER
 from cxr_kd.study.runs import Run
 from cxr_kd.study.settings import digest
 from cxr_kd.training.finished_run import HISTORY, WEIGHTS, load_run
@@ -75,5 +76,4 @@ def _checked(teacher: Job) -> CxrClassifier:
 
 def _needs(*runs: Run) -> frozenset[Need]:
     """Return the outputs that the losses of these runs compare, besides logits."""
-    needs = (LOSSES[name].needs for run in runs for name in run.losses)
-    return frozenset(need for need in needs if need)
+    return needs_of(name for run in runs for name in run.losses)
