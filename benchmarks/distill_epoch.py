@@ -105,9 +105,8 @@ def main() -> None:
         teacher, distilled, alone = network(TEACHER).eval(), learner(DISTILLED), learner(ALONE)
         student = network().train()
         optimizer = torch.optim.AdamW(student.parameters())
-        answers = compute_answers(
-            teacher, loader, Path(folder), "key", needs=distilled.objective.needs, device=HERE.device
-        )
+        needs, device = distilled.objective.needs, HERE.device
+        answers = compute_answers(teacher, loader, Path(folder), "key", needs=needs, device=device)
         kept = answers_summary(Path(folder))
         our_epoch(loader, distilled, answers)  # the first steps allocate
         usual, ours, least = [], [], []

@@ -28,9 +28,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         loader = batches(files(Path(folder, "source"), IMAGES), Path(folder, "cache"))
         alone, distilled = learner(ALONE), learner(DISTILLED)
-        answers = compute_answers(
-            network(TEACHER), loader, Path(folder), "key", needs=distilled.objective.needs, device="cpu"
-        )
+        needs, device = distilled.objective.needs, "cpu"
+        answers = compute_answers(network(TEACHER), loader, Path(folder), "key", needs=needs, device=device)
         kept_mb = answers_summary(Path(folder))["mb"]
         some = list(islice(loader.epoch(0), 4))
         times: dict[str, list[float]] = {"alone": [], "distilled": []}

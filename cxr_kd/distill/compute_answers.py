@@ -1,4 +1,4 @@
-"""Computing a teacher's answers for a fixed number of views of each training image, resumable after any interruption."""
+"""Computing a teacher's answers for a fixed number of views of each training image; interrupted, it resumes."""
 
 import shutil
 import time
@@ -78,9 +78,8 @@ def _compute_the_rest(teacher: LiveTeacher, batches: Batches, new: Path, plan: A
                 file.write(rows, answers[part])
                 file.sync()
             done = {"batches_done": number, "seconds": time.perf_counter() - began}
-            write_json(
-                new / "record.json", plan.model_copy(update=done).model_dump()
-            )  # last: it counts written batches
+            # Written last, because it counts batches that are on the disk.
+            write_json(new / "record.json", plan.model_copy(update=done).model_dump())
             bar.update()
 
 

@@ -37,7 +37,7 @@ class AnswersRecord(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> "AnswersRecord | None":
-        """Return the record in a folder; None if there is none or it is damaged, since answers can be computed again."""
+        """Return the record in a folder; None if there is none or it is damaged: answers can be computed again."""
         try:
             return cls.model_validate_json((folder / "record.json").read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValidationError):

@@ -1,4 +1,4 @@
-"""The processes that train one network together, started by one of Accelerate's launchers; usually there is only one."""
+"""The processes that train one network together, started by one of Accelerate's launchers; usually only one."""
 
 import functools
 import os
@@ -33,7 +33,7 @@ class Processes:
 
     @classmethod
     def here(cls) -> "Processes":
-        """Return the processes that this one was started among (`accelerate launch`, `notebook_launcher`), or it alone."""
+        """Return those that this process was started with (`accelerate launch`, `notebook_launcher`), or it alone."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(device="cuda" if torch.cuda.is_available() else "cpu")
         accelerator = _accelerator()

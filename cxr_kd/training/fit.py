@@ -110,8 +110,8 @@ def _epoch(
     """Go through the images once, with one optimiser step every `accumulate` batches; return the epoch's means."""
     training, sums = plan.training, dict[str, float]()
     images, steps = 0, math.ceil(len(batches) / training.accumulate)
-    shown = {"desc": f"{plan.name} {epoch + 1}/{training.epochs}", "leave": False}
-    bar = tqdm(batches.epoch(epoch), total=len(batches), **shown, **plan.processes.progress_bar_settings)
+    shown = {"desc": f"{plan.name} {epoch + 1}/{training.epochs}", **plan.processes.progress_bar_settings}
+    bar = tqdm(batches.epoch(epoch), total=len(batches), leave=False, **shown)
     with learner.training_mode():
         for number, batch in enumerate(bar):
             step, first = epoch * steps + number // training.accumulate, number - number % training.accumulate
