@@ -1,4 +1,4 @@
-"""The loop learns, stops where it must, and keeps the best weights (`kill -9`: test_kill.py)."""
+"""The loop learns, stops when it must, and keeps the best weights (checkpoints: test_checkpoint.py, test_kill.py)."""
 
 import math
 
@@ -7,46 +7,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from small_training import FINDINGS, TRAINING, batches_of, network, train, weights_of
 
 from cxr_kd.data.loader import Batches
+from cxr_kd.distill.answer_source import LiveTeacher
+from cxr_kd.distill.compute_answers import compute_answers
 from cxr_kd.distill.objective import Objective
-from cxr_kd.distill.teacher import LiveTeacher, ask
 from cxr_kd.errors import TrainingError
 from cxr_kd.files import read_json
 from cxr_kd.models.build import build
-from cxr_kd.study.settings import Augmentation, Training
+from cxr_kd.study.settings import Training
 from cxr_kd.training.ema import WeightEma
-from cxr_kd.training.fit import fit, schedule
-
-FINDINGS = ("Bright", "Left")
-TRAINING = Training(epochs=4, batch_size=16, learning_rate=2e-3)
-AUGMENTATION = Augmentation(rotate_degrees=5, translate=0.05, scale=0.05, brightness=0.05, contrast=0.1)
-
-
-def batches_of(cache, table, **settings):
-    image_ids = list(table.frame["image_id"])
-    return Batches(cache, table, image_ids, batch_size=16, seed=1, augment=AUGMENTATION, shuffle=True, **settings)
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    return build("eeea_net_c2", FINDINGS, image_size=32)
-
-
-def train(model, batches, resume, *, validate=None, training=TRAINING, belongs_to="these settings", **more):
-    objective = {"logit_mse": 1.0} if "answers" in more else {"focal_bce": 1.0}
-    return fit(
-        model,
-        batches,
-        Objective(objective),
-        training,
-        validate or (lambda _: 0.5),
-        name="test",
-        seed=0,
-        resume=resume,
-        belongs_to=belongs_to,
-        **more,
-    )
+from cxr_kd.training.fit import Plan, epoch_seed, fit, schedule
+from cxr_kd.training.train_step import TrainStep
 
 
 def test_training_lowers_the_loss(cache, table, tmp_path):
@@ -58,11 +31,11 @@ def test_training_lowers_the_loss(cache, table, tmp_path):
     assert [row["epoch"] for row in history] == list(range(1, 13))
 
 
-def test_the_best_weights_by_validation_are_kept(cache, table, tmp_path):
+def test_training_ends_with_the_best_weights_by_validation(cache, table, tmp_path):
     seen, scores = [], iter([0.5, 0.9, 0.7, math.nan])
 
     def validate(model):
-        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        seen.append(weights_of(model))
         return next(scores)
 
     model = network()
@@ -71,18 +44,18 @@ def test_the_best_weights_by_validation_are_kept(cache, table, tmp_path):
     assert any(not torch.equal(tensor, seen[2][name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_loss_that_is_not_a_number_stops_and_names_the_images(cache, table, tmp_path):
+def test_a_loss_that_is_nan_stops_training_and_names_the_images(cache, table, tmp_path):
     model, batches = network(), batches_of(cache, table)
     with torch.no_grad():
         next(model.parameters()).fill_(math.nan)
-    with pytest.raises(TrainingError, match=r"loss is nan in epoch 1.*not-finite\.json names: \d{3}, \d{3}"):
+    with pytest.raises(TrainingError, match=r"loss is nan in epoch 1.*listed in .*not-finite\.json: \d{3}, \d{3}"):
         train(model, batches, tmp_path / "resume.safetensors")
-    told = read_json(tmp_path / "not-finite.json")
-    assert told["image_ids"] == next(batches.epoch(0)).image_ids
-    assert told["loss"] == told["focal_bce"] == "nan"
+    named = read_json(tmp_path / "not-finite.json")
+    assert named["image_ids"] == next(batches.epoch(0)).image_ids
+    assert named["loss"] == named["focal_bce"] == "nan"
 
 
-def test_a_gradient_that_is_not_a_number_does_not_reach_the_weights(cache, table, tmp_path):
+def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(cache, table, tmp_path):
     model = network()
     model.head.output.weight.register_hook(lambda gradient: gradient * math.inf)
     before = weights_of(model)
@@ -91,18 +64,7 @@ def test_a_gradient_that_is_not_a_number_does_not_reach_the_weights(cache, table
     assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
 
 
-def test_a_checkpoint_of_other_settings_is_not_gone_on_from(cache, table, tmp_path):
-    resume, calls = tmp_path / "resume.safetensors", []
-    train(network(), batches_of(cache, table), resume)
-    train(network(), batches_of(cache, table), resume, belongs_to="others", validate=lambda _: calls.append(0) or 0.5)
-    assert len(calls) == TRAINING.epochs
-
-
-def weights_of(model):
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def test_the_average_of_weights_is_validated_and_kept(cache, table, tmp_path):
+def test_the_moving_average_of_weights_is_validated_and_kept(cache, table, tmp_path):
     seen, training = [], TRAINING.model_copy(update={"ema_decay": 0.9})
     model = network()
     train(model, batches_of(cache, table), tmp_path / "resume.safetensors", training=training,
@@ -114,11 +76,11 @@ def test_the_average_of_weights_is_validated_and_kept(cache, table, tmp_path):
     )
     assert len(trained) == len(averaged) == len(seen[-1])
     moved = [name for name in seen[-1] if not torch.equal(trained[f"model.{name}"], averaged[f"average.{name}"])]
-    assert any("running_var" in name for name in moved)  # statistics belong to the weights they were taken with
+    assert any("running_var" in name for name in moved)  # statistics belong to the weights that gave them
     assert not any("num_batches_tracked" in name for name in moved)
 
 
-def test_the_average_is_the_recursion_it_says():
+def test_the_moving_average_follows_its_recursion():
     model, decay = network(), 0.5
     average = WeightEma(model, decay)
     expected = model.head.output.weight.detach().clone()
@@ -134,7 +96,7 @@ def test_the_average_is_the_recursion_it_says():
 
 
 def test_accumulated_gradients_are_those_of_one_batch(cache, table, tmp_path):
-    """Without batch normalisation, which sees each batch by itself, 3 batches of 16 are one of 48."""
+    """Without batch normalisation, which sees each batch alone, 3 batches of 16 equal one of 48."""
     ends = []
     for size, accumulate in ((48, 1), (16, 3)):
         model = network().eval()
@@ -152,12 +114,12 @@ def test_accumulated_gradients_are_those_of_one_batch(cache, table, tmp_path):
 @pytest.mark.parametrize(
     ("scores", "epochs", "best"),
     [
-        ([0.5, 0.7, 0.6, 0.7, 0.9], 4, 3),  # no better for two epochs; of equals the later one is kept
+        ([0.5, 0.7, 0.6, 0.7, 0.9], 4, 3),  # no better for two epochs; of equals the later one is the best
         ([0.5, 0.6, 0.55, 0.7, 0.8], 5, 4),
-        ([math.nan] * 5, 5, 4),  # not defined: nothing to stop by
+        ([math.nan] * 5, 5, 4),  # not defined: no reason to stop
     ],
 )
-def test_training_stops_early_and_keeps_its_best(cache, table, tmp_path, scores, epochs, best):
+def test_training_stops_early_and_keeps_the_best_weights(cache, table, tmp_path, scores, epochs, best):
     seen, given = [], iter(scores)
     model = network()
     history = train(
@@ -169,7 +131,7 @@ def test_training_stops_early_and_keeps_its_best(cache, table, tmp_path, scores,
     )
     assert len(history) == epochs
     assert all(torch.equal(tensor, seen[best][name]) for name, tensor in model.state_dict().items())
-    # Started again, it has stopped already.
+    # Called again, it does not train on.
     again = train(network(), batches_of(cache, table), tmp_path / "resume.safetensors",
                   training=Training(epochs=5, batch_size=16, patience=2))  # fmt: skip
     assert [row["epoch"] for row in again] == [row["epoch"] for row in history]
@@ -183,10 +145,10 @@ def test_bf16_learns_with_weights_in_float32(cache, table, tmp_path):
     losses = [row["loss"] for row in history]
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
     full = train(network(), batches_of(cache, table), tmp_path / "full.safetensors", training=TRAINING)
-    assert full[0]["loss"] != losses[0]  # it was another arithmetic
+    assert full[0]["loss"] != losses[0]  # the arithmetic differed
 
 
-def test_what_a_hint_learns_along_is_trained_and_gone_on_from(cache, table, tmp_path):
+def test_the_layer_of_a_hint_is_trained_and_resumed(cache, table, tmp_path):
     teacher, resume = network(3), tmp_path / "resume.safetensors"
     batches, needs = batches_of(cache, table, views=1), {"features"}
 
@@ -196,8 +158,8 @@ def test_what_a_hint_learns_along_is_trained_and_gone_on_from(cache, table, tmp_
 
     def run(learned, file, epochs, last):
         scores = iter([0.5] * last)
-        fit(network(), batches, learned, Training(epochs=epochs, batch_size=16), lambda _: next(scores), name="test",
-            seed=0, resume=file, belongs_to="hint", answers=LiveTeacher(teacher, needs))  # fmt: skip
+        plan = Plan("test", 0, Training(epochs=epochs, batch_size=16), file, "hint")
+        fit(network(), batches, learned, plan, lambda _: next(scores), LiveTeacher(teacher, needs))
         return learned.module["hint"].weight.detach().clone()
 
     start = objective().module["hint"].weight
@@ -212,13 +174,35 @@ def test_distillation_pulls_the_student_to_the_teacher(cache, table, tmp_path):
     batches, teacher = batches_of(cache, table, views=2), network(3)
     longer = Training(epochs=10, batch_size=16, learning_rate=1e-3)
     train(teacher, batches, tmp_path / "teacher.safetensors", training=longer)
-    answers = ask(teacher, batches, tmp_path, "key")
-    history = train(network(0), batches, tmp_path / "student.safetensors", training=longer, answers=answers)
+    source = compute_answers(teacher, batches, tmp_path, "key")
+    history = train(network(0), batches, tmp_path / "student.safetensors", training=longer, source=source)
     assert history[-1]["logit_mse"] < 0.7 * history[0]["logit_mse"]
 
 
 @given(st.floats(0, 1), st.floats(0, 0.9))
-def test_the_schedule_stays_between_nothing_and_the_full_rate(done, warmup):
+def test_the_schedule_stays_between_zero_and_the_full_rate(done, warmup):
     assert 0 <= schedule(done, warmup) <= 1
     assert schedule(1.0, warmup) == pytest.approx(0)
     assert schedule(warmup, warmup) == pytest.approx(1)
+
+
+def test_no_two_epochs_of_any_run_or_process_have_the_same_seed():
+    grid = [(seed, epoch, rank) for seed in range(30) for epoch in range(300) for rank in range(16)]
+    grid += [(2**32 + 5, 0, 0), (5, 1, 0), (2**64 + 5, 0, 1)]  # numpy cuts large seeds into words of 32 bits
+    assert len({epoch_seed(*place) for place in grid}) == len(set(grid))
+
+
+@pytest.mark.parametrize("name", ["visformer_s", "autoformer_v2_t", "eeea_net_c2"])
+def test_weight_decay_leaves_out_biases_norms_and_position_tables(name):
+    model = build(name, FINDINGS, image_size=64)
+    learner = TrainStep(model, Objective({"hint": 1.0}, widths=(3, 5)), TRAINING)
+    decayed, exempt = learner.optimizer.param_groups
+    assert (decayed["weight_decay"], exempt["weight_decay"]) == (TRAINING.weight_decay, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {names[id(parameter)] for parameter in exempt["params"] if id(parameter) in names}
+    assert found == model.undecayed()
+    assert {"hint.bias", "hint.weight"} == {name for name, _ in learner.objective.module.named_parameters()}
+    assert any(parameter is learner.objective.module["hint"].bias for parameter in exempt["params"])
+    tables = {name for name in found if model.get_parameter(name).ndim > 1}
+    assert any("pos_embed" in name or "relative_position" in name for name in tables) == (name != "eeea_net_c2")
+    assert len(decayed["params"]) + len(exempt["params"]) == len(learner.parameters)

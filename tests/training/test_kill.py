@@ -1,7 +1,7 @@
-"""Killed (`kill -9`) at random moments, a distillation ends with the bits of the undisturbed one; memory stays flat.
+"""A distillation killed (`kill -9`) at random moments ends with the same bits as an undisturbed one; memory stays flat.
 
-Everything that a checkpoint must hold is on: kept answers with maps, several views, an average of weights, accumulated
-gradients, batch normalisation, dropout. CXR_KD_KILLS=20 kills it twenty times.
+Everything that a checkpoint must hold is switched on: stored answers with maps, several views, a moving average of
+weights, accumulated gradients, batch normalisation, dropout. CXR_KD_KILLS=20 kills it twenty times.
 """
 
 import json
@@ -21,12 +21,12 @@ from squares import FINDINGS, squares
 
 from cxr_kd.data.cache import build_cache
 from cxr_kd.data.loader import Batches
+from cxr_kd.distill.compute_answers import compute_answers
 from cxr_kd.distill.objective import Objective
-from cxr_kd.distill.teacher import ask
 from cxr_kd.models import weights
 from cxr_kd.models.build import build
 from cxr_kd.study.settings import Augmentation, Training
-from cxr_kd.training.fit import fit
+from cxr_kd.training.fit import Plan, fit
 
 KILLS = int(os.environ.get("CXR_KD_KILLS", "3"))
 TRAINING = Training(epochs=5, batch_size=8, accumulate=2, ema_decay=0.9)
@@ -34,7 +34,7 @@ VIEWS = 2
 
 
 def distil(folder: Path, training: Training = TRAINING, validate=None) -> None:
-    """Ask a teacher and train its student, from wherever `folder` says that it stopped, and write its weights there."""
+    """Compute answers and train a student, resuming from what is in `folder`, and write its weights there."""
     torch.set_num_threads(1)
     table = squares(folder)
     cache = build_cache(table, folder / "cache", 32, progress=False)
@@ -47,16 +47,15 @@ def distil(folder: Path, training: Training = TRAINING, validate=None) -> None:
     teacher = build("eeea_net_c2", FINDINGS, image_size=32)
     student = build("eeea_net_c2", FINDINGS, image_size=32)
     student.backbone = torch.nn.Sequential(student.backbone, torch.nn.Dropout(0.2))
-    print("ready", flush=True)  # all is imported
-    answers = ask(teacher, batches, folder, "key", needs=objective.needs)
-    score = validate or (lambda _: 0.5)  # of equals, the last is the best
-    fit(student, batches, objective, training, score, name="test", seed=0, resume=folder / "resume.safetensors",
-        belongs_to="settings", answers=answers)  # fmt: skip
+    print("ready", flush=True)  # everything is imported
+    source = compute_answers(teacher, batches, folder, "key", needs=objective.needs)
+    plan = Plan("test", 0, training, folder / "resume.safetensors", "settings")
+    fit(student, batches, objective, plan, validate or (lambda _: 0.5), source)  # of equals, the last is the best
     weights.save(student, folder / "final.safetensors", {})
 
 
 def started(function: str, folder: Path) -> subprocess.Popen:
-    """`function(folder)` of this file in a process of its own, once it says that it is ready."""
+    """Start `function(folder)` of this file in its own process and wait until it prints that it is ready."""
     places = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "data")]
     program = f"import sys; sys.path[:0] = {places}; from pathlib import Path; import test_kill"
     process = subprocess.Popen(
@@ -70,7 +69,7 @@ def started(function: str, folder: Path) -> subprocess.Popen:
 
 
 def ended(process: subprocess.Popen, seconds: float | None = None) -> int | None:
-    """Its exit status, or None where it is still at it after so long."""
+    """Return the exit status, or None if the process is still running after so many seconds."""
     try:
         process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -79,20 +78,20 @@ def ended(process: subprocess.Popen, seconds: float | None = None) -> int | None
 
 
 def end_of(folder: Path) -> dict[str, torch.Tensor]:
-    """The best weights, and the last ones with all that was trained beside them, by file and name."""
+    """Return the best weights and the whole checkpoint, by file and name."""
     files = [folder / name for name in ("final.safetensors", "resume.safetensors")]
     return {f"{file.name} {name}": tensor for file in files for name, tensor in load_file(file).items()}
 
 
 def epochs_of(folder: Path) -> int:
-    """The epochs that the checkpoint holds, 0 where there is none."""
+    """Return the number of epochs in the checkpoint, 0 if there is none."""
     if not (folder / "resume.safetensors").exists():
         return 0
     with safe_open(folder / "resume.safetensors", framework="pt") as file:
-        return len(json.loads(file.metadata()["progress"])["history"])
+        return len(json.loads(file.metadata()["content"])["history"])
 
 
-def test_distillation_killed_at_random_moments_ends_bit_for_bit_as_undisturbed(tmp_path):
+def test_a_distillation_killed_at_random_moments_ends_with_the_same_bits(tmp_path):
     process, began = started("distil", tmp_path / "undisturbed"), time.perf_counter()
     assert ended(process) == 0
     lasts, moments = time.perf_counter() - began, random.Random(0)
@@ -103,15 +102,15 @@ def test_distillation_killed_at_random_moments_ends_bit_for_bit_as_undisturbed(t
         end = end_of(folder)
         return end.keys() == expected.keys() and all(torch.equal(end[name], expected[name]) for name in expected)
 
-    kills, went_on, round_, folder = 0, False, 0, tmp_path / "round-0"
-    while kills < KILLS or not went_on:
+    kills, resumed, round_, folder = 0, False, 0, tmp_path / "round-0"
+    while kills < KILLS or not resumed:
         process = started("distil", folder)
         if ended(process, moments.uniform(0, 0.6 * lasts)) is None:
             process.send_signal(signal.SIGKILL)
             assert ended(process) == -signal.SIGKILL
             kills += 1
-            went_on |= 0 < epochs_of(folder) < TRAINING.epochs
-        else:  # it came to its end before its moment: the others hit a new one
+            resumed |= 0 < epochs_of(folder) < TRAINING.epochs
+        else:  # it ended before it was killed: start a new round
             assert is_as_undisturbed(folder)
             round_ += 1
             folder = tmp_path / f"round-{round_}"
@@ -120,7 +119,7 @@ def test_distillation_killed_at_random_moments_ends_bit_for_bit_as_undisturbed(t
 
 
 def resident_mb() -> float:
-    """This process's resident memory in MB of 2**20 bytes."""
+    """Return this process's resident memory in MB (2**20 bytes)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -1,0 +1,35 @@
+"""A study of phantoms that trains in seconds, for tests of whole runs."""
+
+from pathlib import Path
+
+from cxr_kd.study import Study, load_study
+
+TEXT = """
+title: Tiny
+question: Does a run end where it should?
+data:
+  dataset: phantom
+  phantom: {{images: 60, size: 32, minimum_rate: 0.2}}
+image_size: 32
+teachers: [{teachers}]
+students:
+{students}
+teacher_views: 1
+teacher_training: {{epochs: 1, batch_size: 16}}
+student_training: {{epochs: {epochs}, batch_size: 16}}
+"""
+ALONE, TAUGHT = "{network: eeea_net_c2}", "{network: eeea_net_c2, teacher: eeea_net_c2}"
+
+
+def tiny_study(
+    home: Path, *students: str, teachers: tuple[str, ...] = ("eeea_net_c2",), epochs: int = 1, more: str = ""
+) -> Study:
+    """Write a study with these students (default: one alone and one taught) below `home`, and read it.
+
+    `more` is appended to the study file.
+    """
+    lines = "\n".join(f"  - {student}" for student in students or (ALONE, TAUGHT))
+    file = home / "studies" / "tiny.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(TEXT.format(teachers=", ".join(teachers), students=lines, epochs=epochs) + more)
+    return load_study(file)
