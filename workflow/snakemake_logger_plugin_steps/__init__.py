@@ -2,12 +2,14 @@
 
 import sys
 from logging import ERROR, WARNING, LogRecord
+from threading import Event
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 # A failed step has printed its own message. Snakemake then repeats the command and the rule that started it.
 REPEATED = ("RuleException", "CalledProcessError", "At least one job did not complete successfully.")
+STOPPED = Event()  # Set when the user stops the study; steps that end because of it have not failed.
 
 
 class LogHandler(LogHandlerBase):
@@ -22,7 +24,7 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: LogRecord) -> None:
         """Print one line to stderr, or nothing."""
         line = line_of(record)
-        if line:
+        if line and not STOPPED.is_set():
             print(line, file=sys.stderr, flush=True)
 
 
@@ -32,10 +34,12 @@ def line_of(record: LogRecord) -> str:
     if event == LogEvent.JOB_INFO:
         return "" if record.rule_name == "study" else f"\nStep {record.rule_name}"
     if event == LogEvent.PROGRESS:
-        return f"{record.done} of {record.total} steps are done"
+        done, total = record.done, record.total - 1  # The last one only gathers the others.
+        return f"{done} of {total} steps are done" if done <= total else ""
     if event == LogEvent.JOB_ERROR:
         return f"Step {record.rule_name} failed; its message is above."
     if event == LogEvent.SHELLCMD or record.levelno < WARNING:
         return ""
     message = record.getMessage()
-    return "" if record.levelno >= ERROR and message.startswith(REPEATED) else message
+    repeated = record.levelno >= ERROR and any(text in message for text in REPEATED)
+    return "" if repeated else message
