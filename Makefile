@@ -1,51 +1,64 @@
-# `make help` lists the targets.  Everything lives in .venv; nothing is installed outside the project.
+# `make help` lists the targets. Everything lives in .venv; nothing is installed outside the project.
 STUDY ?= studies/demo.yaml
 CORES ?= all
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
-export CXR_KD_DATA := $(if $(DATA),$(shell realpath -m "$(DATA)"),$(CXR_KD_DATA))
-export PATH := $(abspath $(BIN)):$(PATH)
+
+# What a user gives is text: make does not expand it ($(value ...)), and the shell sees it only as "$$NAME".
+# `override` is needed for variables of the command line, which make would otherwise expand again for every command.
+override STUDY := $(value STUDY)
+override CORES := $(value CORES)
+override DATA := $(value DATA)
+override LAB_OPTIONS := $(value LAB_OPTIONS)
+ifneq ($(DATA),)
+export CXR_KD_DATA := $(DATA)
+endif
+export STUDY CORES
+# Not $(abspath ...), which takes a folder with a space in its name for two folders.
+export PATH := $(CURDIR)/$(VENV)/bin:$(value PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help study test check lab format lock clean
+.PHONY: help study test check lab docs format lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
 	@echo; echo "  STUDY=studies/NAME.yaml chooses a study, DATA=DIR says where its data set is, CORES=N limits the cores."
 
 study: $(VENV)/.installed ## run a study (studies/demo.yaml) and say where its report is
-	@snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local --cores $(CORES) --config study=$(STUDY)
-	@echo; echo "The report: reports/$(basename $(notdir $(STUDY)))/index.html (open it in a browser)"
+	@python workflow/start.py study "$$STUDY" --cores "$$CORES"
 
 test: $(VENV)/.installed ## run the tests
-	@pytest
+	@python -m pytest
 
 check: $(VENV)/.installed ## lint, format, types, notebooks without outputs
-	@ruff check . && ruff format --check . && mypy && nbstripout --verify notebooks/*.ipynb
-	@python -m cxr_kd.notebook notebooks/*.ipynb
+	@python -m ruff check . && python -m ruff format --check . && python -m mypy
+	@python -m nbstripout --verify notebooks/[0-9]*.ipynb && python -m cxr_kd.notebook notebooks/[0-9]*.ipynb
 
-lab: $(VENV)/.installed ## open JupyterLab on the notebooks
-	@jupyter lab notebooks
+lab: $(VENV)/.installed ## open JupyterLab on the notebooks (LAB_OPTIONS="--ip 0.0.0.0" in a container)
+	@python workflow/start.py lab $(LAB_OPTIONS)
+
+docs: $(VENV)/.installed ## write the pages of the library's functions and classes to site/
+	@python -m pdoc --docformat numpy --output-directory site cxr_kd
+	@echo "Open site/index.html in a browser"
 
 format: $(VENV)/.installed ## format the code and strip the notebooks
-	@ruff check --fix . ; ruff format . && nbstripout notebooks/*.ipynb
+	@python -m ruff check --fix . ; python -m ruff format . && python -m nbstripout notebooks/[0-9]*.ipynb
 
-lock: $(BIN)/uv ## resolve requirements.lock again from pyproject.toml
+lock: $(VENV)/bin/uv ## resolve requirements.lock again from pyproject.toml
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade --output-file requirements.lock
 
 clean: ## remove what studies wrote (runs/ and reports/), but not .venv
 	@find runs reports -mindepth 1 ! -name README.md -delete
 
-$(BIN)/uv:
+$(VENV)/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "cxr_kd needs Python 3.11 or later; name one: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 
-# The locked packages, each with its hash, then the package itself; again only when what they come from has changed.
-$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/uv
+# The locked packages, each with its hash, then the package itself; again only after a change of one of these two files.
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/uv
 	@echo "Setting up $(VENV): about 7 GB, some minutes the first time"
-	@VIRTUAL_ENV=$(abspath $(VENV)) uv pip install --require-hashes --requirement requirements.lock
-	@VIRTUAL_ENV=$(abspath $(VENV)) uv pip install --no-deps --no-build-isolation --editable .
+	@uv pip install --python $(VENV) --require-hashes --requirement requirements.lock
+	@uv pip install --python $(VENV) --no-deps --no-build-isolation --editable .
 	@touch $@
