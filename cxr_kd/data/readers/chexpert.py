@@ -43,6 +43,11 @@ SOURCE = {
     "labels": "train: mined from the reports; valid and test: majority of 3 and of 5 radiologists who read the images",
 }
 
+NO_FINDING = "No Finding"
+# The labeller says No Finding if no observation except Support Devices is positive or uncertain (chexpert-labeler,
+# loader/aggregate.py): so in such a row, the reports leave these findings out because they are absent.
+_EXCLUDED_BY_NO_FINDING = tuple(name for name in FINDINGS if name not in (NO_FINDING, "Support Devices"))
+
 # Positives stay empty: the paper counts exams that have a finding, not images.
 PUBLISHED = Published(
     source="Irvin et al. 2019 and Saporta et al. 2022, less the test set",
@@ -112,7 +117,7 @@ def read(
         frame = _select(root, frame, options, files, left_out)
     left_out |= unknown_ages(frame)
     read_findings = [name for name in FINDINGS if findings is None or name in findings]
-    source = {**SOURCE, **_in_words(frame[read_findings], options)}
+    source = {**SOURCE, **_in_words(frame[list(FINDINGS)], read_findings, options)}
     frame[list(FINDINGS)] = _meanings(frame[list(FINDINGS)], options)
     whole = rows in (PUBLISHED.images, PUBLISHED_WITH_TEST.images) and not left_out.get(NO_FILE)
     return CxrTable(
@@ -214,16 +219,25 @@ def _select(
 
 
 def _meanings(codes: pd.DataFrame, options: ChexpertSettings) -> pd.DataFrame:
-    """Return the labels in {1, 0, NaN} from the codes 1, 0, -1, NaN."""
-    labels = codes.fillna(0.0) if options.blank == "zeros" else codes.copy()
+    """Return the labels in {1, 0, NaN} from the codes 1, 0, -1, NaN of all findings."""
+    labels = codes.fillna(0.0) if options.blank == "zeros" else codes.mask(_excluded(codes), 0.0)
     for finding in labels.columns:
         meaning = _MEANING[options.uncertain_for.get(finding, options.uncertain)]
         labels[finding] = labels[finding].mask(codes[finding] == -1, meaning)
     return labels
 
 
-def _in_words(codes: pd.DataFrame, options: ChexpertSettings) -> dict[str, str]:
-    """What a reader of the report must know of how these codes became labels."""
+def _excluded(codes: pd.DataFrame) -> pd.DataFrame:
+    """Return bool (N, L): the label is blank, and No Finding of the same row says that the finding is absent."""
+    by_no_finding = pd.DataFrame(False, index=codes.index, columns=codes.columns)
+    by_no_finding.loc[codes[NO_FINDING] == 1, list(_EXCLUDED_BY_NO_FINDING)] = True
+    return by_no_finding & codes.isna()
+
+
+def _in_words(codes: pd.DataFrame, findings: Sequence[str], options: ChexpertSettings) -> dict[str, str]:
+    """Return what a reader of the report must know about how the codes of these findings became labels."""
+    excluded = int(_excluded(codes)[findings].to_numpy().sum()) if options.blank == "ignore" else 0
+    codes = codes[findings]
     uncertain, blank = int((codes == -1).to_numpy().sum()), int(codes.isna().to_numpy().sum())
     others: dict[Uncertain, list[str]] = {}
     for finding, meaning in options.uncertain_for.items():
@@ -232,7 +246,8 @@ def _in_words(codes: pd.DataFrame, options: ChexpertSettings) -> dict[str, str]:
     but = "".join(f", but {_IN_WORDS[meaning]} for {', '.join(names)}" for meaning, names in others.items())
     return {
         "uncertain labels (-1)": f"{_IN_WORDS[options.uncertain]}{but}: {uncertain:,} of {codes.size:,} labels",
-        "blank labels (not mentioned)": f"{_IN_WORDS[options.blank]}: {blank:,} of {codes.size:,} labels",
+        "blank labels (not mentioned)": f"{_IN_WORDS[options.blank]}: {blank - excluded:,} of {codes.size:,} labels"
+        + (f"; taken as 0, because their row is labelled {NO_FINDING}: {excluded:,}" if excluded else ""),
     }
 
 
