@@ -198,9 +198,9 @@ def test_a_path_that_is_none_is_named_with_file_line_and_column(tmp_path: Path, 
 
 def test_rows_twice_are_refused_within_a_table_and_between_them(tmp_path: Path):
     edited = {**TRAIN[0], "Path": f"CheXpert-v1.0/{FRONTAL}"}
-    with pytest.raises(DataError, match=r"train\.csv, line 5, column 'Path'.*stands on an earlier line"):
+    with pytest.raises(DataError, match=r"train\.csv, line 5, column 'Path'.*is on an earlier line"):
         chexpert.read(write(tmp_path, [*TRAIN, edited]))
-    with pytest.raises(DataError, match=r"valid\.csv, line 3, column 'Path'.*stands in the table of train as well"):
+    with pytest.raises(DataError, match=r"valid\.csv, line 3, column 'Path'.*is in the table of train as well"):
         chexpert.read(write(tmp_path, valid=[row(VALID), TRAIN[2]]))
 
 
