@@ -38,7 +38,7 @@ _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _BIT_DEPTH_AT, _COLOUR_TYPE_AT = 24, 25  # bytes of a PNG file (IHDR)
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow raises on bad content
 # What an EXIF orientation asks for (EXIF 2.32, tag 274); 1 and all other values ask for nothing.
-_TURNS = {
+_TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -134,7 +134,7 @@ def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
 def _read_table(path: Path, earlier: Mapping[str, pd.DataFrame], *, complete: bool) -> pd.DataFrame:
     """Return one table's rows, with labels 1, 0, -1 and NaN for blank; `complete` tables must have all columns."""
     file = read_label_file(path, ["Path", *(_DETAILS if complete else ()), *FINDINGS], () if complete else _DETAILS)
-    file.refuse_unsafe_paths("Path")
+    file.refuse_all(file.unsafe_paths("Path"))
     parts = file["Path"].str.extract(_PATH)
     like = "is not like CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
     file.refuse(parts["image_id"].isna(), "Path", like)
