@@ -1,25 +1,35 @@
-"""A table of labels as people publish and edit it: read strictly, and every complaint names file, line and column."""
+"""Read a label table as people publish and edit it. Reading is strict: errors name the file, line and column."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pandas as pd
 
-from cxr_kd.data.table import UNSAFE_PATH
+from cxr_kd.data.bad_rows import BadRows, Complaint
+from cxr_kd.data.paths import CONTROL_CHARACTER, UNSAFE_PATH, too_long
+from cxr_kd.data.regular_file import check_regular
 from cxr_kd.errors import DataError
 
 OLDEST = 120  # years; published tables hold ages such as 412
 _YEARS = {"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # DICOM's 058Y, 013M, 003W, 002D
 _SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F"}
 _DELIMITERS = (",", ";", "\t")
+# What a table of labels may take, all of it more than the largest published ones: a file that is small on disk can
+# unpack to gigabytes.
+_MOST_BYTES = 2**28
+_MOST_CELLS = 8_000_000  # in the columns that are read; CheXpert has 4.2 million
+_MOST_LINES = 2_000_000
+_LONGEST_LINE = 2**20  # characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +38,7 @@ class LabelFile:
 
     Attributes:
         path: the file.
-        rows: the columns that were asked for and are there, stripped of spaces; RangeIndex.
+        rows: the requested columns that the file has, without surrounding spaces; RangeIndex.
         lines: int64 (N,), the line of the file that each row ends on, as a text editor counts.
     """
 
@@ -42,27 +52,41 @@ class LabelFile:
     def __contains__(self, column: str) -> bool:
         return column in self.rows.columns
 
+    def refuse_all(self, complaints: Iterable[Complaint]) -> None:
+        """Raise one DataError for all complaints that hold, with the lines and values of the first problems."""
+        bad = BadRows(self.path)
+        for complaint in complaints:
+            bad.add_complaint(complaint, self.rows[complaint.column], self.lines)
+        bad.refuse()
+
     def refuse(self, wrong: pd.Series | np.ndarray, column: str, why: str) -> None:
-        """Raise DataError where any row is `wrong`: the first one's line and value, and how many there are."""
-        wrong = np.asarray(wrong, dtype=bool)
-        if wrong.any():
-            first, count = int(wrong.argmax()), int(wrong.sum())
-            value, more = self.rows[column].iloc[first], f" ({count:,} such rows)" if count > 1 else ""
-            raise DataError(f"{self.path}, line {self.lines[first]}, column {column!r}: {value!r} {why}{more}")
+        """Raise DataError if any row is `wrong`, as `refuse_all`."""
+        self.refuse_all([Complaint(wrong, column, why)])
 
-    def refuse_repeats(self, column: str) -> None:
-        """Raise DataError where a value stands on two rows: an image must have one row."""
-        again = self.rows[column].duplicated()
-        if again.any():
-            first = int((self.rows[column] == self.rows[column][again].iloc[0]).to_numpy().argmax())
-            self.refuse(again, column, f"stands on line {self.lines[first]} already; each image needs one row")
+    def repeats(self, column: str) -> Complaint:
+        """Return the complaint that a value is on an earlier line too. Blanks are no repeats."""
+        values = self.rows[column]
+        first = dict(zip(values[::-1], self.lines[::-1], strict=True))
+        again = values.duplicated() & (values != "")
+        return Complaint(again, column, lambda value: f"is on line {first[value]} already; each image needs one row")
 
-    def refuse_unsafe_paths(self, column: str) -> None:
-        """Raise DataError for paths that are absolute, climb out of the folder, are empty, or have backslashes."""
-        self.refuse(self.rows[column].str.contains(UNSAFE_PATH), column, "is not a path inside the data set's folder")
+    def unusable_names(self, column: str) -> list[Complaint]:
+        """Return the complaints about values that cannot name a file, or an image in a list with one id per line."""
+        values = self.rows[column]
+        return [
+            Complaint(values.str.contains(CONTROL_CHARACTER), column, "has a line break or other control character"),
+            Complaint(too_long(values), column, "is longer than file names can be (255 bytes)"),
+        ]
+
+    def unsafe_paths(self, column: str) -> list[Complaint]:
+        """Return the complaints about paths that are blank, absolute, lead out of the folder or have backslashes."""
+        outside = Complaint(
+            self.rows[column].str.contains(UNSAFE_PATH), column, "is not a path inside the data set's folder"
+        )
+        return [outside, *self.unusable_names(column)]
 
     def numbers(self, column: str) -> pd.Series:
-        """Return a column as floats, NaN where it is blank; DataError for anything that is no finite number."""
+        """Return a column as floats, NaN for blanks; DataError for everything else that is not a finite number."""
         text = self.rows[column]
         values = pd.to_numeric(text.where(text != ""), errors="coerce").astype(float)
         self.refuse((text != "") & ~np.isfinite(values), column, "is not a number")
@@ -70,58 +94,55 @@ class LabelFile:
 
 
 def read_label_file(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> LabelFile:
-    """Read these columns of a CSV file (comma, semicolon or tab; UTF-8 with or without its mark; plain or .gz).
+    """Return these columns of a CSV file (comma, semicolon or tab; UTF-8, with or without a byte order mark; or .gz).
 
-    Columns that nobody asked for are passed over, as are blank lines and empty fields behind the last column.
+    Other columns, blank lines and empty fields after the last column are ignored.
 
     Raises:
-        DataError: with the file, and the line where there is one: not there, not UTF-8, a missing or doubled column, a
-            row of too few or too many fields, a quotation mark that is not closed.
+        DataError: with the file, and the line if there is one: missing, not a regular file, too large to be a table of
+            labels, not UTF-8, a missing or doubled column, rows with too few or too many fields, a quotation mark that
+            is not closed.
     """
+    content = _content(path)
     try:
-        with _opened(path) as stream:
-            return _read(path, stream, columns, optional)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
+        with io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="") as stream:
+            return _read(path, _lines(path, stream), columns, optional)
     except UnicodeDecodeError as error:
-        raise DataError(f"{_where_not_utf8(path, error)}; save the file as UTF-8") from error
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise DataError(f"{path}: not readable as a table ({error}); take it as published") from error
+        raise DataError(f"{_where_not_utf8(path, content, error)}; save the file as UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: not readable as a table ({error}); use the file as published") from error
 
 
 def read_ids(path: Path, known: Collection[str] = frozenset()) -> tuple[str, ...]:
-    """Return the image that each line of a list names: the whole line, where that is a `known` id, or its first word.
+    """Return the image id on each line of a list: the whole line if that is a `known` id, else its first word.
 
-    In some lists in circulation, labels follow the name. DataError for a file that is not there or not text, and for an
-    image that stands there twice.
+    In some lists in circulation, labels follow the name. DataError for a file that is missing or not text, and for an
+    image that is listed twice.
     """
+    content, seen = _content(path), dict[str, int]()
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
+        with io.TextIOWrapper(io.BytesIO(content), "utf-8-sig") as stream:
+            for number, line in enumerate(_lines(path, stream), 1):
+                if words := line.split(maxsplit=1):
+                    image_id = line.strip() if line.strip() in known else words[0]
+                    if image_id in seen:
+                        raise DataError(f"{path}, line {number}: {image_id!r} is on line {seen[image_id]} already")
+                    seen[image_id] = number
     except UnicodeDecodeError as error:
-        raise DataError(f"{_where_not_utf8(path, error)}; it must be a list of images, one a line") from error
-    except OSError as error:
-        raise DataError(f"{path}: not readable ({error})") from error
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if words := line.split(maxsplit=1):
-            image_id = line.strip() if line.strip() in known else words[0]
-            if image_id in seen:
-                raise DataError(f"{path}, line {number}: {image_id!r} stands on line {seen[image_id]} already")
-            seen[image_id] = number
+        told = _where_not_utf8(path, content, error)
+        raise DataError(f"{told}; it must be a list of images, one per line") from error
     return tuple(seen)
 
 
 def ages(written: pd.Series) -> pd.Series:
-    """Return years (61, `061Y`, `013M`, 57.0), NaN for what is blank, no age, or no person's (over OLDEST)."""
+    """Return ages in years from texts such as 61, 57.0, `061Y` and `013M`; NaN for all else, and over OLDEST."""
     parts = written.str.upper().str.extract(r"^\s*(\d{1,4}(?:\.\d*)?)\s*([YMWD]?)\s*$")
     years = parts[0].astype(float) * parts[1].map(_YEARS).astype(float)
     return years.where(years <= OLDEST)
 
 
 def unknown_ages(frame: pd.DataFrame) -> dict[str, int]:
-    """Return {reason: images} of the images whose age is unknown, for `CxrTable.left_out`."""
+    """Return {reason: number of images with unknown age}, for `CxrTable.left_out`."""
     return {f"ages that are none (blank, over {OLDEST}), taken as unknown": int(frame["age"].isna().sum())}
 
 
@@ -130,15 +151,40 @@ def sexes(written: pd.Series) -> pd.Series:
     return written.str.strip().str.upper().map(_SEXES).fillna("").astype(object)
 
 
-def _opened(path: Path) -> TextIO:
-    # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+def _content(path: Path) -> bytes:
+    """Return the content of a file, unpacked if its name ends in .gz; DataError if it is over _MOST_BYTES."""
+    packed = path.suffix == ".gz"
+    try:
+        check_regular(path)
+        with gzip.open(path) if packed else path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: not readable as a table ({error}); use the file as published") from error
+    if len(content) > _MOST_BYTES:
+        unpacked = ", unpacked" if packed else ""
+        raise DataError(f"{path}: over {_MOST_BYTES:,} bytes{unpacked}: too large to be a table of labels")
+    return content
 
 
-def _read(path: Path, stream: TextIO, columns: Sequence[str], optional: Sequence[str]) -> LabelFile:
-    first = stream.readline()
+def _lines(path: Path, stream: io.TextIOWrapper) -> Iterator[str]:
+    """Yield the lines of a text, with their ends; DataError for too long a line, or too many."""
+    for number in count(1):
+        line = stream.readline(_LONGEST_LINE)
+        if not line:
+            return
+        if number > _MOST_LINES:
+            raise DataError(f"{path}: over {_MOST_LINES:,} lines: too large to be a table of labels")
+        if len(line) == _LONGEST_LINE and line[-1] not in "\r\n":
+            raise DataError(f"{path}, line {number}: over {_LONGEST_LINE:,} characters: not a table of labels")
+        yield line
+
+
+def _read(path: Path, lines: Iterator[str], columns: Sequence[str], optional: Sequence[str]) -> LabelFile:
+    first = next(lines, "")
     delimiter = max(_DELIMITERS, key=first.count)
     header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter, strict=True), [])]
     while header and not header[-1]:
@@ -149,16 +195,22 @@ def _read(path: Path, stream: TextIO, columns: Sequence[str], optional: Sequence
     wanted = [*columns, *(name for name in optional if name in header)]
     twice = [name for name in wanted if header.count(name) > 1]
     if twice:
-        raise DataError(f"{path}, line 1: column {twice[0]!r} stands there twice")
-    places, values, lines = [header.index(name) for name in wanted], [], []
-    for line, fields in _fields(path, csv.reader(stream, delimiter=delimiter, strict=True), len(header)):
-        values.append([fields[place].strip() for place in places])
-        lines.append(line)
-    rows = pd.DataFrame(values, columns=wanted, dtype=object)
-    return LabelFile(path, rows, np.array(lines, dtype=np.int64))
+        raise DataError(f"{path}, line 1: there are two columns {twice[0]!r}")
+    places, ends = [header.index(name) for name in wanted], array("q")
+    values: list[list[str]] = [[] for _ in wanted]
+    for line, fields in _fields(path, csv.reader(lines, delimiter=delimiter, strict=True), len(header)):
+        for place, column in zip(places, values, strict=True):
+            column.append(fields[place].strip())
+        ends.append(line)
+        if len(ends) * len(wanted) > _MOST_CELLS:
+            raise DataError(f"{path}: over {_MOST_CELLS:,} values to read: too large to be a table of labels")
+    rows = pd.DataFrame(dict(zip(wanted, values, strict=True)), dtype=object)
+    return LabelFile(path, rows, np.array(ends, dtype=np.int64))
 
 
 def _fields(path: Path, reader: Iterator[list[str]], count: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line that each row ends on, and its fields; DataError at the end for rows without `count` fields."""
+    bad = BadRows(path)
     while True:
         begins = reader.line_num + 2  # type: ignore[attr-defined]  # the header was line 1
         try:
@@ -166,27 +218,23 @@ def _fields(path: Path, reader: Iterator[list[str]], count: int) -> Iterator[tup
         except csv.Error as error:
             raise DataError(f"{path}, line {begins}: {error}; is a quotation mark not closed?") from error
         if fields is None:
-            return
+            break
         line = reader.line_num + 1  # type: ignore[attr-defined]
         if not any(fields):
             continue
         if len(fields) < count or any(fields[count:]):
-            raise DataError(
-                f"{path}, line {line}: {len(fields)} fields where the header has {count}; is the file cut off, or a "
-                "comma not quoted?"
-            )
-        yield line, fields
+            told = f"{len(fields)} fields, but the header has {count}; is the file cut off, or a comma not quoted?"
+            bad.add(line, told)
+        else:
+            yield line, fields
+    bad.refuse()
 
 
-def _where_not_utf8(path: Path, error: UnicodeDecodeError) -> str:
-    """The file and the first line that is not UTF-8."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    line.decode("utf-8")
-                except UnicodeDecodeError as wrong:
-                    return f"{path}, line {number}: not UTF-8 (byte {line[wrong.start]:#04x})"
-    except (OSError, EOFError, zlib.error):
-        pass
+def _where_not_utf8(path: Path, content: bytes, error: UnicodeDecodeError) -> str:
+    """Return the file, and the first line that is not UTF-8."""
+    for number, line in enumerate(io.BytesIO(content), 1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as wrong:
+            return f"{path}, line {number}: not UTF-8 (byte {line[wrong.start]:#04x})"
     return f"{path}: not UTF-8 ({error.reason})"

@@ -1,4 +1,4 @@
-"""The one contract of every dataset: a table of images, a tuple of findings, and what is known about where they are."""
+"""The contract that every data set fulfils: a table of images, a tuple of findings, boxes, and where it is from."""
 
 from __future__ import annotations
 
@@ -15,38 +15,37 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.data.images.archive import in_archive
+from cxr_kd.data.paths import CONTROL_CHARACTER, LINK_OUT, UNSAFE_PATH, links_out
 from cxr_kd.errors import DataError
 
 REQUIRED_COLUMNS = ("image_id", "path", "patient_id", "view", "age", "sex")
 BOX_COLUMNS = ("image_id", "finding", "x", "y", "width", "height")
 SEXES = ("M", "F", "")
-# Two of the reasons in `left_out`, the same in every reader.
+# Two of the reasons in `left_out` that all readers share.
 NO_FILE, NO_ROW = "rows whose image file is not there", "image files that no row names"
 
 Kind = Literal["phantom", "mini", "full", "own"]
 Masks = Callable[[str], Mapping[str, np.ndarray]]
 
-# Absolute, climbing out of the root, empty, or not posix: none of these is a place inside the dataset's folder.
-UNSAFE_PATH = r"^$|^/|^[A-Za-z]:|\\|\x00|(?:^|/)\.\.(?:/|$)"
-_CONTROL = r"[\x00-\x1f\x7f\x85\u2028\u2029]"  # lists of ids and of paths have a line each
-_ROUNDING = 1e-6  # a box that ends at the image's edge may miss it by float rounding
+_ROUNDING = 1e-6  # a box that ends at the image's edge may exceed it by float rounding
+_SHOWN = 3  # rows that a message shows
 
 
 def no_boxes() -> pd.DataFrame:
-    """Return the box table of a dataset without boxes: the columns, no rows."""
+    """Return the box table of a data set without boxes: the columns, no rows."""
     text = {name: pd.Series(dtype=str) for name in BOX_COLUMNS[:2]}
     return pd.DataFrame({**text, **{name: pd.Series(dtype=float) for name in BOX_COLUMNS[2:]}})
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a data set's authors say that it holds, and where they say so; what they don't say stays empty.
+    """The counts that a data set's authors published; what they did not publish is empty.
 
     Attributes:
-        source: where the counts stand.
-        images, patients: of the whole data set.
+        source: where the counts were published.
+        images, patients: of the whole data set; patients 0 if unknown.
         positives: finding -> positive images.
-        sides: side of the published split -> (images, patients); patients 0 where nobody says.
+        sides: side of the published split -> (images, patients); patients 0 if unknown.
     """
 
     source: str
@@ -58,29 +57,29 @@ class Published:
 
 @dataclass(frozen=True, eq=False)
 class CxrTable:
-    """A dataset on disk as a table, one row an image; it checks itself when it is made.
+    """A data set on disk as a table with one row per image. It checks itself when it is created.
 
     Attributes:
         dataset: the reader's name ("chestxray14", "phantom").
-        kind: the badge of every table and figure made from it: phantoms, part of a published data set, all of it, or
-            somebody's own.
+        kind: shown with every table and figure of the data set: phantoms, part of a published data set, all of one, or
+            the user's own.
         root: the folder that the paths are relative to.
         frame: RangeIndex; `image_id`, `path` (relative, posix; or one image of an archive, see `in_archive`),
-            `patient_id`, `view` ("PA", "AP", "LL", ...), `age` (years, NaN unknown), `sex` ("M", "F", ""), and one
-            float column a finding in {1, 0, NaN}, NaN for "nobody said". Other columns may follow.
+            `patient_id`, `view` (the view position: "PA", "AP", "LL", ...), `age` (years, NaN if unknown), `sex` ("M",
+            "F", ""), and one float column per finding in {1, 0, NaN}, NaN if unknown. Other columns may follow.
         findings: the finding columns, in the order of every label and logit array.
-        boxes: `image_id, finding, x, y, width, height`, fractions (0 to 1) of the image; x, y the upper left corner.
-        left_out: reason -> rows (of images or boxes) that the reader left out or blanked; without the zeros.
+        boxes: `image_id, finding, x, y, width, height`, as fractions (0 to 1) of the image; x, y the upper left corner.
+        left_out: reason -> number of rows (of images or boxes) that the reader left out or blanked; without zeros.
         left_out_ids: the images of the rows that the reader left out.
         given_split: {}, {"train_val": ids, "test": ids} or {"train": ids, "validation": ids, "test": ids}, as the
-            dataset's authors published it.
-        masks: image_id -> {finding: bool (h, w)}, where the dataset has masks.
-        source: name, citation, licence, where, and what else a reader of the study must know of how the labels were
-            read: what the data card prints. A reader that knows more of its files than their names (the phantoms'
+            data set's authors published it.
+        masks: image_id -> {finding: bool (h, w)}, if the data set has masks.
+        source: what the data card prints: name, citation, licence, where, and what else a reader of the study must know
+            about how the labels were read. A reader that knows more about its files than their names (the phantoms'
             settings, an archive's checksums) adds `fingerprint`.
 
     Raises:
-        DataError: on anything of the above that does not hold, naming the column and the first rows at fault.
+        DataError: if any of this does not hold, with the column and the first bad rows.
     """
 
     dataset: str
@@ -109,7 +108,7 @@ class CxrTable:
 
     @cached_property
     def files_sha256(self) -> str:
-        """Which files the pixels are in: SHA-256 (hex) of ids, paths, sizes, times of change, and the fingerprint."""
+        """SHA-256 (hex) of what identifies the pixels: ids, paths, file sizes, modification times, fingerprint."""
         ids, paths = (self.frame[name].tolist() for name in ("image_id", "path"))
         states = [file_state(self.root, path) for path in paths]
         content = [self.dataset, self.source.get("fingerprint", ""), ids, paths, states]
@@ -120,7 +119,7 @@ class CxrTable:
         return self.frame[list(self.findings)].to_numpy(np.float32)
 
     def positions(self, image_ids: Iterable[str]) -> np.ndarray:
-        """Return the row number of each image id, int64 (n,); DataError for ids that the table does not hold."""
+        """Return the row number of each image id, int64 (n,); DataError for unknown ids."""
         wanted = list(image_ids)
         rows = pd.Index(self.frame["image_id"]).get_indexer(pd.Index(wanted, dtype=object))
         unknown = [image_id for image_id, row in zip(wanted, rows, strict=True) if row < 0]
@@ -129,13 +128,13 @@ class CxrTable:
         return np.asarray(rows, dtype=np.int64)
 
     def select(self, image_ids: Iterable[str]) -> CxrTable:
-        """Return the table of these images only, in the given order, with their boxes; DataError for unknown ids."""
+        """Return the table of these images, in the given order, with their boxes; DataError for unknown ids."""
         frame = self.frame.iloc[self.positions(image_ids)].reset_index(drop=True)
         boxes = self.boxes[self.boxes["image_id"].isin(frame["image_id"])].reset_index(drop=True)
         return replace(self, frame=frame, boxes=boxes)
 
     def with_findings(self, findings: Sequence[str] | None) -> CxrTable:
-        """Return the table of these findings only, in the given order, None for all; DataError for unknown ones."""
+        """Return the table of these findings (None: all), in the given order; DataError for unknown ones."""
         if findings is None:
             return self
         unknown = [name for name in findings if name not in self.findings]
@@ -146,22 +145,12 @@ class CxrTable:
         return replace(self, frame=self.frame.drop(columns=others), findings=tuple(findings), boxes=boxes)
 
     def check_links(self) -> None:
-        """Raise DataError where an image, or a folder on the way to it, is a symbolic link out of the root."""
-        root = os.path.realpath(self.root)
-        folders: dict[str, bool] = {"": True}
-
-        def stays(path: str) -> bool:
-            if path not in folders:
-                folders[path] = stays(path.rpartition("/")[0]) and _stays_inside(self.root / path, root)
-            return folders[path]
-
-        for row, path in enumerate(self.frame["path"]):
-            file = (in_archive(path) or (path,))[0]
-            if not stays(file.rpartition("/")[0]) or not _stays_inside(self.root / file, root):
-                raise DataError(
-                    f"{self.dataset}: {self.root / path} (row {row}) is reached by a symbolic link out of the data "
-                    "set's folder; put the files themselves there, or name the folder that holds them"
-                )
+        """Raise DataError if an image, or a folder on the way to it, is a symbolic link out of the root."""
+        rows = np.flatnonzero(links_out(self.root, self.frame["path"]))
+        if len(rows):
+            paths = self.frame["path"]
+            examples = "; ".join(f"row {row}: {self.root / paths.iloc[row]}" for row in rows[:_SHOWN].tolist())
+            raise DataError(f"{self.dataset}: {len(rows):,} images are {LINK_OUT}, e.g. {examples}")
 
     def _check_columns(self) -> None:
         missing = [name for name in (*REQUIRED_COLUMNS, *self.findings) if name not in self.frame.columns]
@@ -185,8 +174,10 @@ class CxrTable:
         for name in ("image_id", "path", "patient_id", "view", "sex"):
             self._refuse(_not_text(frame[name]), name, "is not text")
         for name in ("image_id", "path", "patient_id"):
-            self._refuse(frame[name].str.contains(_CONTROL), name, "holds a line break or another control character")
-        self._refuse(frame["image_id"].duplicated(), "image_id", "stands on more than one row")
+            self._refuse(
+                frame[name].str.contains(CONTROL_CHARACTER), name, "has a line break or other control character"
+            )
+        self._refuse(frame["image_id"].duplicated(), "image_id", "is on more than one row")
         self._refuse(frame["patient_id"] == "", "patient_id", "is blank")
         self._refuse(frame["path"].str.contains(UNSAFE_PATH), "path", "is not a relative posix path inside the root")
         self._refuse(~frame["sex"].isin(SEXES), "sex", "is none of 'M', 'F', ''")
@@ -207,14 +198,14 @@ class CxrTable:
         if wrong.any():
             first = self.boxes[wrong].iloc[0].to_dict()
             raise DataError(
-                f"{self.dataset}: {wrong.sum()} boxes are not of an image and finding of the table, or leave the image "
+                f"{self.dataset}: {wrong.sum()} boxes are of no image or finding of the table, or exceed the image "
                 f"(0..1), e.g. {first}"
             )
 
     def _refuse(self, wrong: pd.Series, column: str, why: str) -> None:
         if wrong.any():
             rows = self.frame[wrong]
-            examples = [f"row {row}: {value!r}" for row, value in rows[column].head(3).items()]
+            examples = [f"row {row}: {value!r}" for row, value in rows[column].head(_SHOWN).items()]
             raise DataError(f"{self.dataset}: column {column!r} {why} in {len(rows)} rows, e.g. {'; '.join(examples)}")
 
 
@@ -224,15 +215,11 @@ def _not_text(values: pd.Series) -> pd.Series:
     return ~values.map(lambda value: isinstance(value, str)).astype(bool)
 
 
-def _stays_inside(path: Path, root: str) -> bool:
-    return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root)
-
-
 def file_state(root: Path, path: str) -> tuple[int, int]:
-    """Size in bytes and time of change in ns of the file of an image; -1 for one that is not there."""
+    """Return size in bytes and modification time in ns of an image's file; -1, -1 if it is missing."""
     try:
         state = os.stat(root / (in_archive(path) or (path,))[0])
-    except OSError:  # missing: whoever decodes it says so
+    except (OSError, ValueError):  # decoding it will say what is wrong
         return -1, -1
     return state.st_size, state.st_mtime_ns
 

@@ -133,12 +133,18 @@ CASES: dict[str, tuple[Callable[[Path], object], End]] = {
         lambda root: radiograph().save(root / "images/9.png"),
         Counted("image files that no row names"),
     ),
-    "link to a file outside": (linked_file, Stops(r"images/2\.png .*symbolic link out of")),
-    "link to a folder outside": (linked_folder, Stops(r"images/0\.png .*symbolic link out of")),
+    "link to a file outside": (
+        linked_file,
+        Stops(r"line 4, column 'path': 'images/2\.png' is reached by a symbolic link out"),
+    ),
+    "link to a folder outside": (
+        linked_folder,
+        Stops(r"6 problems:\n  line 2, .*images/0\.png' is reached by a symbolic link"),
+    ),
     # rows
     "a row twice": (
         lambda root: table(root, *ROWS, ROWS[2]),
-        Stops(r"labels\.csv, line 8, column 'path': 'images/2\.png' stands on line 4"),
+        Stops(r"labels\.csv, line 8, column 'path': 'images/2\.png' is on line 4"),
     ),
     "no patient": (lambda root: with_row(root, f"{BAD},,52,F,0,0"), Stops(r"line 4, column 'patient_id': '' ")),
     "a path that climbs out": (
@@ -177,7 +183,7 @@ CASES: dict[str, tuple[Callable[[Path], object], End]] = {
     ),
     "cut off": (
         lambda root: (root / "labels.csv").write_text("\n".join([HEADER, *ROWS])[:-6]),
-        Stops(r"labels\.csv, line 7: \d fields where the header has 6"),
+        Stops(r"labels\.csv, line 7: \d fields, but the header has 6"),
     ),
     "a patient on two sides of the given lists": (
         lists_with_a_patient_on_two_sides,
@@ -231,3 +237,49 @@ def test_the_healthy_folder_is_read_whole(tmp_path: Path):
     (tmp_path / "root").mkdir()
     found, cache = taken_in(healthy(tmp_path / "root"))
     assert (len(found), len(cache.quarantine), dict(found.left_out)) == (6, 0, {})
+
+
+def test_one_bad_row_does_not_hide_the_others(tmp_path: Path):
+    """Each kind of bad row at once: every one is named with its line, in the order of the lines."""
+    root = tmp_path / "root"
+    root.mkdir()
+    healthy(root)
+    os.symlink(tmp_path / "outside.png", root / "images/out.png")
+    radiograph().save(tmp_path / "outside.png")
+    bad = (
+        "../x.png,p9,52,F,0,0",
+        f"images/{'ä' * 150}.png,p9,52,F,0,0",
+        '"images/two\nlines.png",p9,52,F,0,0',
+        "images/out.png,p9,52,F,0,0",
+        "images/9.png,,52,F,maybe,0",
+        "images/1.png,p9,52,F,0,0",
+    )
+    settings = DataSettings(dataset="folder", findings=("Effusion", "Mass"), folder=FOLDER)
+    told = []
+    for rows in (bad[:5], (*bad[:2], *bad), bad[2:]):
+        table(root, *ROWS, *rows)
+        with pytest.raises(DataError) as raised:
+            read(settings, root)
+        told.append(str(raised.value).splitlines())
+    first, cut, last = told
+    assert first[0].endswith("labels.csv: 6 problems:")
+    expected = [
+        r"  line 8, column 'path': '\.\./x\.png' is not a path inside",
+        r"  line 9, column 'path': 'images/ä+\.png' is longer than file names can be \(255 bytes\)",
+        r"  line 11, column 'path': 'images/two\\nlines\.png' has a line break or other control character",
+        r"  line 12, column 'path': 'images/out\.png' is reached by a symbolic link out of",
+        r"  line 13, column '(patient_id|Effusion)': '(maybe)?' is",
+        r"  and 1 more",
+    ]
+    assert len(first) == 1 + len(expected)
+    assert all(re.match(pattern, line) for pattern, line in zip(expected, first[1:], strict=True))
+    assert cut[0].endswith("11 problems:")  # two rows more, and both also repeat an earlier path
+    assert cut[-1] == "  and 6 more"
+    assert last[-1].startswith("  line 12, column 'path': 'images/1.png' is on line 3 already")
+
+
+def test_rows_of_the_wrong_length_are_all_named(tmp_path: Path):
+    (tmp_path / "root").mkdir()
+    root = table(healthy(tmp_path / "root"), *ROWS[:2], "images/7.png", ROWS[2], "a,b,c,d,e,f,g")
+    with pytest.raises(DataError, match=r"2 problems:\n  line 4: 1 fields, .*\n  line 6: 7 fields, "):
+        taken_in(root)

@@ -64,9 +64,9 @@ def test_lines_are_the_file_s_own_though_a_field_may_hold_several(tmp_path: Path
     [
         ("", r"labels\.csv: no column 'path', 'patient'; the columns are $"),
         ("path,patients\n", r"no column 'patient'; the columns are path, patients"),
-        ("path,patient,path\n", r"line 1: column 'path' stands there twice"),
-        ("path,patient,sex\na.png,7,F\nb.png,8", r"line 3: 2 fields where the header has 3; is the file cut off"),
-        ("path,patient\na.png,7,F\n", r"line 2: 3 fields where the header has 2"),
+        ("path,patient,path\n", r"line 1: there are two columns 'path'"),
+        ("path,patient,sex\na.png,7,F\nb.png,8", r"line 3: 2 fields, but the header has 3; is the file cut off"),
+        ("path,patient\na.png,7,F\n", r"line 2: 3 fields, but the header has 2"),
         (
             'path,patient\na.png,7\n"b.png,8\nc.png,9\n',
             r"line 3: unexpected end of data; is a quotation mark",
@@ -95,14 +95,14 @@ def test_a_file_that_is_not_there_or_no_gzip(tmp_path: Path):
 def test_a_path_out_of_the_folder_is_refused_with_its_line(tmp_path: Path, path: str):
     file = read_label_file(written(tmp_path, f"path,patient\na..b/c.png,7\n{path},8\n"), WANTED)
     with pytest.raises(DataError, match=r"line 3, column 'path': .* is not a path inside the data set's folder"):
-        file.refuse_unsafe_paths("path")
+        file.refuse_all(file.unsafe_paths("path"))
 
 
 def test_repeats_and_numbers(tmp_path: Path):
     file = read_label_file(written(tmp_path, "path,patient\na,1\nb,\na,x\na,nan\n"), WANTED)
-    with pytest.raises(DataError, match=r"line 4, column 'path': 'a' stands on line 2 already.*\(2 such rows\)"):
-        file.refuse_repeats("path")
-    with pytest.raises(DataError, match=r"line 4, column 'patient': 'x' is not a number \(2 such rows\)"):
+    with pytest.raises(DataError, match=r"2 problems:\n  line 4, column 'path': 'a' is on line 2 already; "):
+        file.refuse_all([file.repeats("path")])
+    with pytest.raises(DataError, match=r"line 4, column 'patient': 'x' is not a number\n  line 5, .*'nan' is"):
         file.numbers("patient")
     fine = read_label_file(written(tmp_path, "path,patient\na,1\nb,\nc, 2.5\n"), WANTED)
     np.testing.assert_array_equal(fine.numbers("patient"), [1, np.nan, 2.5])
@@ -128,7 +128,7 @@ def test_ids_of_a_list(tmp_path: Path):
     assert read_ids(path) == ("a.png", "b.png")
     spaced = written(tmp_path, "scan 1.png\nscan 2.png 0 1\n", "test.txt")
     assert read_ids(spaced, known={"scan 1.png"}) == ("scan 1.png", "scan")
-    with pytest.raises(DataError, match=r"test\.txt, line 3: 'a\.png' stands on line 1 already"):
+    with pytest.raises(DataError, match=r"test\.txt, line 3: 'a\.png' is on line 1 already"):
         read_ids(written(tmp_path, "a.png\nb.png\na.png\n", "test.txt"))
     with pytest.raises(DataError, match=r"test\.txt, line 2: not UTF-8"):
         read_ids(written(tmp_path, b"a.png\n\xff\n", "test.txt"))

@@ -74,7 +74,7 @@ def test_a_name_with_dots_is_not_taken_for_a_climb():
     [
         (
             {"image_id": ["a", "b", "a", "c", "d", "e"]},
-            "'image_id' stands on more than one row.*row 2: 'a'",
+            "'image_id' is on more than one row.*row 2: 'a'",
         ),
         ({"patient_id": ["", "b", "a", "c", "d", "e"]}, "'patient_id' is blank"),
         ({"patient_id": [1, 2, 3, 4, 5, 6]}, "'patient_id' is not text"),
@@ -154,7 +154,9 @@ def test_symbolic_links_may_not_leave_the_root(tmp_path: Path, linked: str):
     table.check_links()  # a link within the root does no harm
     (root / linked).rename(outside / "moved")
     os.symlink(outside / "moved", root / linked)
-    with pytest.raises(DataError, match=r"image[03]\.png \(row [03]\) is reached by a symbolic link out of"):
+    with pytest.raises(
+        DataError, match=r"[16] images are reached by a symbolic link out .* row [03]: .*image[03]\.png"
+    ):
         table.check_links()
     os.symlink(root, tmp_path / "name")  # the root itself may be a link
     (root / linked).unlink()
@@ -176,5 +178,5 @@ def test_a_file_that_was_written_anew_is_another_file(tmp_path: Path):
 @pytest.mark.parametrize("column", ["image_id", "path", "patient_id"])
 @pytest.mark.parametrize("wrong", ["two\nlines", "nul\x00", "next\x85"])
 def test_names_hold_no_control_characters(column: str, wrong: str):
-    with pytest.raises(DataError, match=rf"column '{column}' (holds a line break|is not a relative posix path)"):
+    with pytest.raises(DataError, match=rf"column '{column}' (has a line break or other|is not a relative posix path)"):
         changed(**{column: [wrong, *a_table().frame[column][1:]]})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from cxr_kd.data.images import archive, dicom, png_chunks
 from cxr_kd.data.images.resize import MOST_PIXELS, RESIZE_RULE, check_shape, looked_up, resized, to_8_bit
@@ -37,6 +37,16 @@ MODES = ("L", "LA", "RGB", "RGBA", "P")  # 519 files of ChestX-ray14 are RGBA wi
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _BIT_DEPTH_AT, _COLOUR_TYPE_AT = 24, 25  # bytes of a PNG file (IHDR)
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow raises on bad content
+# What an EXIF orientation asks for (EXIF 2.32, tag 274); 1 and all other values ask for nothing.
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(path: Path, size: int, *, keep_aspect: bool = False, intensity: Intensity = "fixed") -> np.ndarray:
@@ -102,11 +112,14 @@ def _loaded(file: BinaryIO, form: str) -> np.ndarray:
     """Return the decoded image, (H, W): uint8, or integers up to 65535 from a 16-bit PNG."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=[form]) as image:
                 check_shape(image.height, image.width)
                 if image.mode not in (*MODES, "I", "I;16"):
-                    raise DataError(f"pixels of mode {image.mode!r}; this reader takes {', '.join(MODES)} and 16-bit grey")
+                    raise DataError(
+                        f"pixels of mode {image.mode!r}; this reader takes {', '.join(MODES)} and 16-bit grey"
+                    )
                 image.load()
                 grey = image if image.mode in ("L", "I", "I;16") else image.convert("L")
                 return _array(_upright(grey))
@@ -119,13 +132,18 @@ def _loaded(file: BinaryIO, form: str) -> np.ndarray:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return the image turned and mirrored as its EXIF orientation says; DataError if its EXIF data are unreadable."""
+    """Return the image turned or mirrored as its EXIF orientation says.
+
+    EXIF data that cannot be read count as none, as they do in viewers. (`ImageOps.exif_transpose` fails on them.)
+    """
     try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return image
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except _BROKEN as error:
-        raise DataError(f"its EXIF data cannot be read, so its orientation is unknown ({error})") from error
+        if is_of_storage(error):
+            raise
+        return image
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _array(image: Image.Image) -> np.ndarray:

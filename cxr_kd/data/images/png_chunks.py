@@ -1,7 +1,7 @@
 """Check the chunks of a PNG file. Pillow does not check the CRC of the chunks that hold the pixels.
 
-Without this check, some altered files are decoded to other pixels. JPEG and DICOM files have no checksums: altered bytes
-in them can be noticed only where they cannot be decoded.
+Without this check, some altered files are decoded to other pixels. JPEG and DICOM files have no checksums: altered
+bytes in them are noticed only if they cannot be decoded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _checksum(file: BinaryIO, length: int, name: bytes) -> bytes:
     while length > 0:
         piece = file.read(min(length, _PIECE))
         if not piece:
-            return b""
+            raise DataError("not a complete PNG file (it ends within a chunk)")
         crc = zlib.crc32(piece, crc)
         length -= len(piece)
     return crc.to_bytes(4, "big")

@@ -132,7 +132,7 @@ def read_labels(path: Path) -> pd.DataFrame:
     """
     file = read_label_file(path, [*_COLUMNS, _LABELS])
     file.refuse(file["Image Index"].str.contains(r"^$|[/\\]"), "Image Index", "is not the name of an image file")
-    file.refuse_repeats("Image Index")
+    file.refuse_all([*file.unusable_names("Image Index"), file.repeats("Image Index")])
     file.refuse(file["Patient ID"] == "", "Patient ID", "is blank; without patients there is no honest split")
     file.refuse(~file["Patient Gender"].isin(SEXES), "Patient Gender", "is neither M nor F nor blank")
     frame = file.rows[list(_COLUMNS)].rename(columns=_COLUMNS)

@@ -1,4 +1,4 @@
-"""CheXpert, on the layout in which Stanford AIMI publishes it: `CheXpert-v1.0` and `CheXpert-v1.0-small`."""
+"""Read CheXpert, in the layout in which Stanford AIMI publishes it: `CheXpert-v1.0` and `CheXpert-v1.0-small`."""
 
 from __future__ import annotations
 
@@ -6,31 +6,13 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from cxr_kd.data.label_file import ages, read_label_file, sexes, unknown_ages
+from cxr_kd.data.readers.chexpert_labels import CODES, FINDINGS, check_uncertain_for, in_words, meanings
 from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
 from cxr_kd.errors import DataError
-from cxr_kd.study.data_settings import LAYOUTS, ChexpertSettings, Uncertain
-
-# In the order of the published tables, which is that of every label array.
-FINDINGS = (
-    "No Finding",
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Opacity",
-    "Lung Lesion",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
-)
+from cxr_kd.study.data_settings import LAYOUTS, ChexpertSettings
 
 SOURCE = {
     "name": "CheXpert",
@@ -43,7 +25,7 @@ SOURCE = {
     "labels": "train: mined from the reports; valid and test: majority of 3 and of 5 radiologists who read the images",
 }
 
-# Positives stay empty: the paper counts exams that have a finding, not images.
+# No positives: the paper counts exams that have a finding, not images.
 PUBLISHED = Published(
     source="Irvin et al. 2019 and Saporta et al. 2022, less the test set",
     images=223_648,
@@ -64,42 +46,43 @@ _PATH = (
     r"\A(?:CheXpert[^/]*/)?(?P<image_id>(?:train|valid|test)/(?P<patient_id>patient[0-9]+)/(?P<study>study[0-9]+)"
     r"/view[0-9]+_(?P<projection>frontal|lateral)\.jpg)\Z"
 )
-_CODES = {"1.0": 1.0, "1": 1.0, "0.0": 0.0, "0": 0.0, "-1.0": -1.0, "-1": -1.0, "": np.nan}
-_MEANING = {"zeros": 0.0, "ones": 1.0, "ignore": np.nan}
-_IN_WORDS = {"zeros": "taken as 0", "ones": "taken as 1", "ignore": "taken as unknown"}
 
 
 def read(
     root: Path, findings: Sequence[str] | None = None, options: ChexpertSettings | None = None, *, images: bool = True
 ) -> CxrTable:
-    """Read CheXpert, or any part of it that is in its own layout; `root` holds `train.csv`, or the folder that does.
+    """Return CheXpert, or any part of it in its own layout; `root` holds `train.csv`, or the folder with that file.
 
     224,316 radiographs (8-bit JPEG; in the small edition about 390x320) of 65,240 patients of Stanford Hospital, 2002
-    to 2017; 14 observations, of which `No Finding` is one. Labels are 1, 0, -1 (uncertain) or blank (not mentioned);
-    `options` say what the last two mean, for `uncertain` finding by finding, and which views are read. What was
-    uncertain and blank among the rows read is counted in `source`.
+    to 2017; 14 observations, one of which is `No Finding`. Labels are 1, 0, -1 (uncertain) or blank (not mentioned).
+    `options` say what uncertain and blank labels mean (`chexpert_labels.meanings`) and which views are read; for
+    uncertain labels the meaning can differ between findings. `source` counts the uncertain and blank labels read.
+
+    With `blank: ignore`, a blank is unknown. In a row labelled `No Finding` a blank is 0 for every finding except
+    `Support Devices`: the labeller sets `No Finding` only if no other finding is present or uncertain, whatever
+    devices the report names.
 
     Layout: `train.csv`, `valid.csv` and the folders `train/` and `valid/`, with paths such as
     `CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg`. The test set came later, with CheXlocalize:
-    `test/` and `test_labels.csv` (here also `test.csv`, which is taken where both are). Its columns are `Path` (from
-    `test/` on) and the observations; sex, age and view may be absent, and the file's name then says frontal or lateral.
+    `test/` and `test_labels.csv` (or `test.csv`, which is preferred if both exist). Its columns are `Path` (from
+    `test/` on) and the observations. Sex, age and view may be absent; then the file's name says frontal or lateral.
 
     `image_id` is the path from `train/`, `valid/` or `test/` on. `view` is "AP", "PA", "LL" or "RL" as in `AP/PA`;
-    where that is blank, "L" for a lateral image and "frontal" for a frontal one. Further columns: `exam`
-    (patient00001/study1) and `projection` ("frontal", "lateral"). The published split is by table: train_val and test
-    (valid.csv), or with the test set train, validation and test.
+    if that is blank, "L" for a lateral image and "frontal" for a frontal one. Further columns: `exam`
+    (patient00001/study1) and `projection` ("frontal", "lateral"). The published split is one side per table: train_val
+    (train.csv) and test (valid.csv), or with the test set train, validation and test.
 
-    Rows of other views or without an image file are left out and counted, so that a part of the data set works as it
-    is. Without `images` no file is looked for, and every row is there, whatever its view.
+    Rows of other views and rows without an image file are left out and counted, so any part of the data set can be
+    read. Without `images` no file is looked for, and every row is returned, whatever its view.
 
     Citation, licence and where to get it: `SOURCE`.
 
     Raises:
-        DataError: where there are no images or no train.csv (and says what to put where), for an `uncertain_for` that
-            is no finding, and where a table can't be trusted: with the file, the line and the column.
+        DataError: if there are no images or no train.csv (with what to put where), if `uncertain_for` names something
+            that is not a finding, or if a table has an invalid value (with the file, line and column).
     """
     root, options = Path(root), options or ChexpertSettings()
-    _check_uncertain_for(options)
+    check_uncertain_for(options)
     folder = _folder(root)
     sides = _read_tables(root / folder)
     frame = pd.concat(sides.values(), ignore_index=True)
@@ -112,8 +95,8 @@ def read(
         frame = _select(root, frame, options, files, left_out)
     left_out |= unknown_ages(frame)
     read_findings = [name for name in FINDINGS if findings is None or name in findings]
-    source = {**SOURCE, **_in_words(frame[read_findings], options)}
-    frame[list(FINDINGS)] = _meanings(frame[list(FINDINGS)], options)
+    source = {**SOURCE, **in_words(frame[list(FINDINGS)], read_findings, options)}
+    frame[list(FINDINGS)] = meanings(frame[list(FINDINGS)], options)
     whole = rows in (PUBLISHED.images, PUBLISHED_WITH_TEST.images) and not left_out.get(NO_FILE)
     return CxrTable(
         dataset="chexpert",
@@ -128,16 +111,8 @@ def read(
     ).with_findings(findings)
 
 
-def _check_uncertain_for(options: ChexpertSettings) -> None:
-    unknown = [name for name in options.uncertain_for if name not in FINDINGS]
-    if unknown:
-        raise DataError(
-            f"chexpert: uncertain_for names {', '.join(map(repr, unknown))}; the findings are {', '.join(FINDINGS)}"
-        )
-
-
 def _folder(root: Path) -> str:
-    """The folder of train.csv, relative to the root: "" for the root itself."""
+    """Return the folder of train.csv, relative to the root: "" for the root itself."""
     found = [name for name in ("", *_FOLDERS) if (root / name / "train.csv").is_file()]
     if not found:
         raise DataError(_what_to_put_where(root, "no train.csv"))
@@ -147,7 +122,7 @@ def _folder(root: Path) -> str:
 
 
 def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Return side -> rows, of the tables that are there; no image in two of them."""
+    """Return side -> rows of the tables that exist; DataError if an image is in two of them."""
     sides: dict[str, pd.DataFrame] = {}
     for side, names in _TABLES.items():
         path = next((folder / name for name in names if (folder / name).is_file()), None)
@@ -157,15 +132,15 @@ def _read_tables(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def _read_table(path: Path, earlier: Mapping[str, pd.DataFrame], *, complete: bool) -> pd.DataFrame:
-    """Return one table's rows, the labels as 1, 0, -1 and NaN for blank."""
+    """Return one table's rows, with labels 1, 0, -1 and NaN for blank; `complete` tables must have all columns."""
     file = read_label_file(path, ["Path", *(_DETAILS if complete else ()), *FINDINGS], () if complete else _DETAILS)
-    file.refuse_unsafe_paths("Path")
+    file.refuse_all(file.unsafe_paths("Path"))
     parts = file["Path"].str.extract(_PATH)
     like = "is not like CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
     file.refuse(parts["image_id"].isna(), "Path", like)
-    file.refuse(parts["image_id"].duplicated(), "Path", "stands on an earlier line already; each image needs one row")
+    file.refuse(parts["image_id"].duplicated(), "Path", "is on an earlier line already; each image needs one row")
     for side, rows in earlier.items():
-        file.refuse(parts["image_id"].isin(rows["image_id"]), "Path", f"stands in the table of {side} as well")
+        file.refuse(parts["image_id"].isin(rows["image_id"]), "Path", f"is in the table of {side} as well")
     details = file.rows.reindex(columns=list(_DETAILS), fill_value="")
     if "Frontal/Lateral" in file:
         said = file["Frontal/Lateral"]
@@ -180,13 +155,13 @@ def _read_table(path: Path, earlier: Mapping[str, pd.DataFrame], *, complete: bo
         projection=parts["projection"],
     )
     for finding in FINDINGS:
-        file.refuse(~file[finding].isin(_CODES), finding, "is none of 1.0, 0.0, -1.0 and blank")
-        frame[finding] = file[finding].map(_CODES).astype(float)
+        file.refuse(~file[finding].isin(CODES), finding, "is none of 1.0, 0.0, -1.0 and blank")
+        frame[finding] = file[finding].map(CODES).astype(float)
     return frame
 
 
 def _image_files(folder: Path, sides: Iterable[str]) -> set[str]:
-    """The image files of these sides, as paths from `train/`, `valid/` or `test/` on."""
+    """Return the image files of these sides, as paths from `train/`, `valid/` or `test/` on."""
     return {
         f"{Path(place).relative_to(folder).as_posix()}/{name}"
         for side in sides
@@ -199,7 +174,7 @@ def _image_files(folder: Path, sides: Iterable[str]) -> set[str]:
 def _select(
     root: Path, frame: pd.DataFrame, options: ChexpertSettings, files: Collection[str], left_out: dict[str, int]
 ) -> pd.DataFrame:
-    """Return the rows of the wanted views whose image file is there; counts the others in `left_out`."""
+    """Return the rows of the wanted views that have an image file; count the others in `left_out`."""
     if options.views != "all":
         wanted = frame["projection"] == options.views
         left_out[f"{'lateral' if options.views == 'frontal' else 'frontal'} views"] = int((~wanted).sum())
@@ -211,29 +186,6 @@ def _select(
     if not there.any():
         raise DataError(_what_to_put_where(root, "no image of the label tables"))
     return frame[there].reset_index(drop=True)
-
-
-def _meanings(codes: pd.DataFrame, options: ChexpertSettings) -> pd.DataFrame:
-    """Return the labels in {1, 0, NaN} from the codes 1, 0, -1, NaN."""
-    labels = codes.fillna(0.0) if options.blank == "zeros" else codes.copy()
-    for finding in labels.columns:
-        meaning = _MEANING[options.uncertain_for.get(finding, options.uncertain)]
-        labels[finding] = labels[finding].mask(codes[finding] == -1, meaning)
-    return labels
-
-
-def _in_words(codes: pd.DataFrame, options: ChexpertSettings) -> dict[str, str]:
-    """What a reader of the report must know of how these codes became labels."""
-    uncertain, blank = int((codes == -1).to_numpy().sum()), int(codes.isna().to_numpy().sum())
-    others: dict[Uncertain, list[str]] = {}
-    for finding, meaning in options.uncertain_for.items():
-        if meaning != options.uncertain:
-            others.setdefault(meaning, []).append(finding)
-    but = "".join(f", but {_IN_WORDS[meaning]} for {', '.join(names)}" for meaning, names in others.items())
-    return {
-        "uncertain labels (-1)": f"{_IN_WORDS[options.uncertain]}{but}: {uncertain:,} of {codes.size:,} labels",
-        "blank labels (not mentioned)": f"{_IN_WORDS[options.blank]}: {blank:,} of {codes.size:,} labels",
-    }
 
 
 def _given_split(sides: Mapping[str, pd.DataFrame]) -> dict[str, frozenset[str]]:

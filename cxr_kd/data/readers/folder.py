@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
+from cxr_kd.data.bad_rows import Complaint
 from cxr_kd.data.images.archive import in_archive
 from cxr_kd.data.label_file import LabelFile, ages, read_label_file, sexes, unknown_ages
+from cxr_kd.data.paths import CONTROL_CHARACTER, LINK_OUT, links_out
 from cxr_kd.data.table import NO_FILE, NO_ROW, REQUIRED_COLUMNS, CxrTable
 from cxr_kd.errors import DataError
 from cxr_kd.study.data_settings import FolderSettings
@@ -46,7 +49,7 @@ def read(
         )
     if not (root / options.table).is_file():
         raise DataError(f"{root}: no {options.table}. {_what_to_put_where(findings, options)}")
-    rows = frame = read_labels(root / options.table, findings, options)
+    rows = frame = read_labels(root / options.table, findings, options, root)
     left_out: dict[str, int] = {}
     if images:
         there = frame["path"].map(lambda path: _is_there(root, path)).astype(bool)
@@ -69,11 +72,18 @@ def read(
     )
 
 
-def read_labels(path: Path, findings: Sequence[str], options: FolderSettings) -> pd.DataFrame:
-    """Return the CSV file alone, as the columns of a `CxrTable`; DataError as `read`."""
+def read_labels(path: Path, findings: Sequence[str], options: FolderSettings, root: Path | None = None) -> pd.DataFrame:
+    """Return the CSV file alone, as the columns of a `CxrTable`.
+
+    With `root`, paths that are symbolic links out of it are refused, too. DataError as `read`: one for all bad rows.
+    """
     told = {"view": options.view, "age": options.age, "sex": options.sex}
     asked = [options.path, options.patient, options.image, *told.values(), *findings]
-    file = _checked(read_label_file(path, list(dict.fromkeys(name for name in asked if name))), options)
+    file = read_label_file(path, list(dict.fromkeys(name for name in asked if name)))
+    shortest = file[options.path].map(lambda path: path and PurePosixPath(path).as_posix()).astype(object)
+    file = replace(file, rows=file.rows.assign(**{options.path: shortest}))
+    labels = {name: file[name].str.lower().map(_LABELS).astype(float) for name in findings}
+    file.refuse_all([*_complaints(file, options, root), *(_no_label(file, name, labels[name]) for name in findings)])
     unknown = pd.Series([""] * len(file.rows), dtype=object)
     written = {name: file[column] if column else unknown for name, column in told.items()}
     return pd.DataFrame(
@@ -84,35 +94,37 @@ def read_labels(path: Path, findings: Sequence[str], options: FolderSettings) ->
             "view": written["view"],
             "age": ages(written["age"]),
             "sex": sexes(written["sex"]),
-            **{name: _labels(file, name, options) for name in findings},
+            **{name: values.fillna(0.0) if options.blank == "zeros" else values for name, values in labels.items()},
         }
     )
+
+
+def _complaints(file: LabelFile, options: FolderSettings, root: Path | None) -> list[Complaint]:
+    """Return what can be wrong with the rows' paths, image ids and patients."""
+    complaints = [*file.unsafe_paths(options.path), file.repeats(options.path)]
+    if root is not None:
+        safe = ~np.any([complaint.wrong for complaint in file.unsafe_paths(options.path)], axis=0)
+        complaints.append(Complaint(safe & links_out(root, file[options.path]), options.path, f"is {LINK_OUT}"))
+    if options.image:
+        blank = Complaint(file[options.image] == "", options.image, "is blank; each image needs an id")
+        complaints += [blank, *file.unusable_names(options.image), file.repeats(options.image)]
+    patients = file[options.patient]
+    return [
+        *complaints,
+        Complaint(patients == "", options.patient, "is blank; without patients the split cannot keep them apart"),
+        Complaint(patients.str.contains(CONTROL_CHARACTER), options.patient, "has a control character"),
+    ]
+
+
+def _no_label(file: LabelFile, finding: str, values: pd.Series) -> Complaint:
+    wrong = values.isna() & (file[finding] != "")
+    return Complaint(wrong, finding, f"is none of {', '.join(_LABELS)}, or blank for unknown")
 
 
 def _unknown(frame: pd.DataFrame, options: FolderSettings) -> dict[str, int]:
     """What was taken as unknown, of the columns that the study names."""
     sexes_unknown = {"sexes that are neither male nor female, taken as unknown": int((frame["sex"] == "").sum())}
     return (unknown_ages(frame) if options.age else {}) | (sexes_unknown if options.sex else {})
-
-
-def _checked(file: LabelFile, options: FolderSettings) -> LabelFile:
-    """Return the file with its paths in their shortest form; DataError for rows that can't be told apart or split."""
-    file.refuse_unsafe_paths(options.path)
-    shortest = file[options.path].map(lambda path: PurePosixPath(path).as_posix()).astype(object)
-    file = replace(file, rows=file.rows.assign(**{options.path: shortest}))
-    file.refuse_repeats(options.path)
-    if options.image:
-        file.refuse(file[options.image] == "", options.image, "is blank; each image needs an id")
-        file.refuse_repeats(options.image)
-    file.refuse(file[options.patient] == "", options.patient, "is blank; without patients there is no honest split")
-    return file
-
-
-def _labels(file: LabelFile, finding: str, options: FolderSettings) -> pd.Series:
-    values = file[finding].str.lower().map(_LABELS).astype(float)
-    blank = file[finding] == ""
-    file.refuse(values.isna() & ~blank, finding, f"is none of {', '.join(_LABELS)}, or blank for unknown")
-    return values.mask(blank, 0.0) if options.blank == "zeros" else values
 
 
 def _is_there(root: Path, path: str) -> bool:

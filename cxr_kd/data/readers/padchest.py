@@ -103,7 +103,7 @@ def _distinct_rows(file: LabelFile) -> tuple[LabelFile, dict[str, int]]:
     again = file.rows.duplicated()
     file = LabelFile(file.path, file.rows[~again].reset_index(drop=True), file.lines[~again.to_numpy()])
     file.refuse(~file["ImageID"].str.contains(r"\A[^/\\\x00]+\.png\Z"), "ImageID", "is not the name of a PNG file")
-    file.refuse_repeats("ImageID")
+    file.refuse_all([*file.unusable_names("ImageID"), file.repeats("ImageID")])
     file.refuse(file["PatientID"] == "", "PatientID", "is blank; without patients there is no honest split")
     return file, {"rows that repeat an earlier one": int(again.sum())}
 

@@ -166,7 +166,7 @@ def test_a_missing_file_and_a_folder_are_errors_of_the_data(tmp_path: Path):
     (tmp_path / "round").symlink_to("round")
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path, tmp_path / "round", tmp_path / "file" / "a.png", tmp_path / ("a" * 300)):
-        with pytest.raises(DataError, match="cannot be read|a folder, not a file") as raised:
+        with pytest.raises(DataError, match=r"cannot be read|a folder, not a file") as raised:
             decode(path, 16)
         assert not isinstance(raised.value, StorageError)
 
@@ -208,11 +208,14 @@ def test_damaged_content_is_an_image_or_a_data_error(
     path = tmp_path_factory.mktemp("fuzz") / "a.png"
     path.write_bytes(content[:at] + junk + (b"" if cut else content[at + len(junk) :]))
     try:
-        image = decode(path, 16)
+        image = decode(path, 64)
     except DataError:
         return
-    assert image.shape == (16, 16)
+    assert image.shape == (64, 64)
     assert image.dtype == np.uint8
+    if form != "JPEG":  # which has no checksums
+        path.write_bytes(content)
+        np.testing.assert_array_equal(image, decode(path, 64))
 
 
 def test_real_radiographs(test_data: Path):

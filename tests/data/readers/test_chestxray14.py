@@ -98,7 +98,7 @@ def test_a_finding_that_is_none_is_named_with_file_line_and_column(tmp_path: Pat
 
 
 def test_rows_twice_and_a_missing_column_are_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"line 5, column 'Image Index': '00000001_000\.png' stands on line 2 already"):
+    with pytest.raises(DataError, match=r"line 5, column 'Image Index': '00000001_000\.png' is on line 2 already"):
         read(CHESTXRAY14, write(tmp_path, [*ROWS, ROWS[0]]))
     (tmp_path / "Data_Entry_2017_v2020.csv").write_text(HEADER.replace("Patient ID", "Patient"))
     with pytest.raises(DataError, match=r"no column 'Patient ID'; the columns are Image Index, "):

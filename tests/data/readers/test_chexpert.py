@@ -98,14 +98,41 @@ def test_a_finding_may_have_its_own_policy_and_the_report_says_so(tmp_path: Path
     assert table.frame["Atelectasis"].iloc[0] == 1
     assert table.frame["Pneumonia"].iloc[0] == 0
     assert table.source["uncertain labels (-1)"] == "taken as 0, but taken as 1 for Atelectasis: 2 of 28 labels"
-    assert table.source["blank labels (not mentioned)"] == "taken as unknown: 23 of 28 labels"
+    assert table.source["blank labels (not mentioned)"] == (
+        "taken as unknown: 11 of 28 labels; taken as 0, because their row is labelled No Finding: 12"
+    )
 
 
 def test_blanks_are_negatives_only_where_the_study_says_so(tmp_path: Path):
     root = write(tmp_path)
     assert said(root, "Cardiomegaly", blank="zeros") == [0, 0]
-    assert np.isnan(said(root, "Cardiomegaly", blank="ignore")).all()
+    assert np.isnan(said(root, "Cardiomegaly", blank="ignore")[0])
     assert said(root, "Fracture", blank="ignore")[0] == 0
+
+
+def test_no_finding_makes_blanks_negatives_as_the_labeller_defines_it(tmp_path: Path):
+    train = [
+        row(FRONTAL, No_Finding="1.0", Fracture="0.0", Pneumonia="-1.0", Edema="1.0"),
+        row(OTHER, No_Finding="1.0", Support_Devices="1.0"),
+        row("train/patient00003/study1/view1_frontal.jpg", No_Finding="0.0"),
+        row("train/patient00004/study1/view1_frontal.jpg", Support_Devices="1.0"),
+    ]
+    options = ChexpertSettings(blank="ignore")
+    table = chexpert.read(write(tmp_path, train), options=options)
+    labels = dict(zip(FINDINGS, table.labels().T.tolist(), strict=True))
+    unknown = np.nan
+    assert labels.pop("No Finding") == pytest.approx([1, 1, 0, unknown], nan_ok=True)
+    assert labels.pop("Support Devices") == pytest.approx([unknown, 1, unknown, 1], nan_ok=True)
+    assert labels.pop("Pneumonia") == pytest.approx([unknown, 0, unknown, unknown], nan_ok=True)  # -1 stays uncertain
+    assert labels.pop("Edema") == pytest.approx([1, 0, unknown, unknown], nan_ok=True)  # 1 stays 1
+    for others in labels.values():
+        assert others == pytest.approx([0, 0, unknown, unknown], nan_ok=True)
+
+
+def test_no_finding_counts_for_a_study_that_does_not_read_it(tmp_path: Path):
+    table = chexpert.read(write(tmp_path), ["Edema"], ChexpertSettings(blank="ignore"))
+    assert table.labels()[:, 0].tolist() == [1, 0]
+    assert table.source["blank labels (not mentioned)"].endswith("labelled No Finding: 1")
 
 
 def test_counts_of_uncertain_and_blank_are_of_the_findings_that_are_read(tmp_path: Path):
@@ -171,9 +198,9 @@ def test_a_path_that_is_none_is_named_with_file_line_and_column(tmp_path: Path, 
 
 def test_rows_twice_are_refused_within_a_table_and_between_them(tmp_path: Path):
     edited = {**TRAIN[0], "Path": f"CheXpert-v1.0/{FRONTAL}"}
-    with pytest.raises(DataError, match=r"train\.csv, line 5, column 'Path'.*stands on an earlier line"):
+    with pytest.raises(DataError, match=r"train\.csv, line 5, column 'Path'.*is on an earlier line"):
         chexpert.read(write(tmp_path, [*TRAIN, edited]))
-    with pytest.raises(DataError, match=r"valid\.csv, line 3, column 'Path'.*stands in the table of train as well"):
+    with pytest.raises(DataError, match=r"valid\.csv, line 3, column 'Path'.*is in the table of train as well"):
         chexpert.read(write(tmp_path, valid=[row(VALID), TRAIN[2]]))
 
 

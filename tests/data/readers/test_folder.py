@@ -102,9 +102,9 @@ def test_an_image_of_an_archive_is_an_image(tmp_path: Path):
         ("C:/4.png,p1,1,0", r"line 5, column 'path': 'C:/4\.png' is not a path inside"),
         (r"a\4.png,p1,1,0", r"line 5, column 'path': 'a\\\\4\.png' is not a path inside"),
         (",p1,1,0", r"line 5, column 'path': '' is not a path inside"),
-        ("a/1.png,p1,1,0", r"line 5, column 'path': 'a/1\.png' stands on line 2 already"),
-        ("./a//1.png,p1,1,0", r"line 5, column 'path': 'a/1\.png' stands on line 2 already"),
-        ("a/4.png,p1,1", r"line 5: 3 fields where the header has 4"),
+        ("a/1.png,p1,1,0", r"line 5, column 'path': 'a/1\.png' is on line 2 already"),
+        ("./a//1.png,p1,1,0", r"line 5, column 'path': 'a/1\.png' is on line 2 already"),
+        ("a/4.png,p1,1", r"line 5: 3 fields, but the header has 4"),
     ],
 )
 def test_a_row_that_cannot_be_trusted_is_named(tmp_path: Path, row: str, why: str):
@@ -114,7 +114,7 @@ def test_a_row_that_cannot_be_trusted_is_named(tmp_path: Path, row: str, why: st
 
 def test_image_ids_must_be_there_and_differ(tmp_path: Path):
     options, header = FolderSettings(image="id"), f"id,{HEADER}"
-    with pytest.raises(DataError, match=r"line 3, column 'id': 'x' stands on line 2 already"):
+    with pytest.raises(DataError, match=r"line 3, column 'id': 'x' is on line 2 already"):
         folder.read(write(tmp_path, [f"x,{row}" for row in ROWS], header), FINDINGS, options)
     with pytest.raises(DataError, match=r"line 2, column 'id': '' is blank; each image needs an id"):
         folder.read(write(tmp_path, [f",{ROWS[0]}"], header), FINDINGS, options)
@@ -133,7 +133,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path):
     write_image(tmp_path / "3.dcm", np.zeros((8, 8), np.uint8))
     (root / "b").mkdir()
     (root / "b" / "3.dcm").symlink_to(tmp_path / "3.dcm")
-    with pytest.raises(DataError, match=r"3\.dcm \(row 2\) is reached by a symbolic link out"):
+    with pytest.raises(DataError, match=r"line 4, column 'path': 'b/3\.dcm' is reached by a symbolic link out"):
         read(DataSettings(dataset="folder", findings=FINDINGS), root)
 
 

@@ -211,7 +211,7 @@ def test_a_value_that_cannot_be_is_named_with_file_line_and_column(tmp_path: Pat
 
 
 def test_two_different_rows_of_an_image_are_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"line 5, column 'ImageID'.*stands on line 3 already"):
+    with pytest.raises(DataError, match=r"line 5, column 'ImageID'.*is on line 3 already"):
         padchest.read(write(tmp_path, [row(FIRST), row(FIRST, "['normal']")]))
 
 
