@@ -27,7 +27,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cxr_kd.data.cache import BLOCK, build_cache
+from cxr_kd.data.cache import build_cache
+from cxr_kd.data.cache_blocks import BLOCK
 from cxr_kd.data.images.decode import decode
 from cxr_kd.data.parallel import over_processes
 from cxr_kd.data.readers.phantom import PhantomSettings, draw

@@ -1,8 +1,9 @@
-"""Every image of a table decoded once, into one memory-mapped array.
+"""All images of a table, decoded once into one array on the disk.
 
 A cache is a folder: `images.npy` (uint8 (N, S, S), row i for row i of the table), `index.parquet` (the readable
-images), `quarantine.parquet` (the others, with the reason), and `manifest.json`, written last: a folder with it is
-complete. While it is under way, `plan.json` says what is being built and `blocks/` holds a small file a finished block.
+images), `quarantine.parquet` (the others, with the reason), `checksums.json` (SHA-256 of the two tables and of each
+block of images) and `manifest.json`, written last: a folder that has it is complete. During a build, `plan.json` says
+what is being built and `blocks/` holds one small file per finished block.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +22,17 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from cxr_kd.data.cache_blocks import Block, build_blocks
+from cxr_kd.data.cache_blocks import BLOCK, Block, CheckedRows
 from cxr_kd.data.images.decode import INTENSITY_RULES, RESIZE_RULE
+from cxr_kd.data.parallel import soonest_done
 from cxr_kd.data.table import CxrTable
 from cxr_kd.errors import DataError
-from cxr_kd.files import check_room, disk_errors, locked, read_json, write_json, written_whole
-from cxr_kd.npy_rows import NpyRows, allocate
+from cxr_kd.files import check_room, disk_errors, locked, read_json, sha256_of, write_json, written_whole
+from cxr_kd.npy_rows import allocate
 from cxr_kd.study.data_settings import Intensity
 
-FORMAT = 2
-BLOCK = 32  # images; what a kill can cost a process
+FORMAT = 3
+TABLES = ("index.parquet", "quarantine.parquet")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +40,13 @@ class Cache:
     """A complete cache, open for reading.
 
     Attributes:
-        images: uint8 (N, S, S), memory-mapped; the rows of quarantined images are black.
+        images: uint8 (N, S, S), memory-mapped and unchecked; the rows of quarantined images are black. Use `pixels`
+            for what a result depends on.
         index: `image_id, row` of the readable images.
         quarantine: `image_id, path, reason` of the others.
-        manifest: dataset, kind, size, resize rule, intensity rule, counts, the hash of the table, and that of the
+        manifest: dataset, kind, size, resize rule, intensity rule, counts, the hash of the table, and the hash of the
             pixels (SHA-256 of the blocks' SHA-256).
+        block_sha256: SHA-256 (hex) of each block of BLOCK images.
     """
 
     folder: Path
@@ -49,53 +54,68 @@ class Cache:
     index: pd.DataFrame
     quarantine: pd.DataFrame
     manifest: dict[str, Any]
+    block_sha256: tuple[str, ...]
 
     @cached_property
     def _ids(self) -> pd.Index:
         return pd.Index(self.index["image_id"])
 
+    @cached_property
+    def _checked_images(self) -> CheckedRows:
+        return CheckedRows(self.folder, self.block_sha256)
+
     def rows(self, image_ids: Iterable[str]) -> np.ndarray:
-        """Return the row in `images` of each id, int64 (n,); DataError for ids that are not there or quarantined."""
+        """Return the row in `images` of each id, int64 (n,); DataError for unknown or quarantined ids."""
         wanted = list(image_ids)
         positions = self._ids.get_indexer(pd.Index(wanted, dtype=object))
         missing = [image_id for image_id, position in zip(wanted, positions, strict=True) if position < 0]
         if missing:
-            held = len(set(missing) & set(self.quarantine["image_id"]))
+            bad = len(set(missing) & set(self.quarantine["image_id"]))
             raise DataError(
-                f"cache {self.folder}: no pixels of {len(missing)} images, e.g. {', '.join(missing[:3])}; {held} are "
-                "in quarantine (leave those out with readable()), the others are not of this cache's table"
+                f"cache {self.folder}: no pixels of {len(missing)} images, e.g. {', '.join(missing[:3])}; {bad} are "
+                "in quarantine (leave those out with readable()), the others are not in the table of this cache"
             )
         return self.index["row"].to_numpy(np.int64)[positions]
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """Return the images of these rows, uint8 (n, S, S), read from the file."""
-        return self._file.read(rows)
+        """Return the images of these rows, uint8 (n, S, S), read from the file.
 
-    @cached_property
-    def _file(self) -> NpyRows:
-        return NpyRows(self.folder / "images.npy")
+        A block that has changed since it was decoded raises DataError at its first use in this process. Changes made
+        after that are not noticed before the next process.
+        """
+        return self._checked_images.read(rows)
 
     def readable(self, image_ids: Iterable[str]) -> list[str]:
         """Return the ids that are not in quarantine, in the given order."""
-        held = frozenset(self.quarantine["image_id"])
-        return [image_id for image_id in image_ids if image_id not in held]
+        quarantined = frozenset(self.quarantine["image_id"])
+        return [image_id for image_id in image_ids if image_id not in quarantined]
 
 
 def open_cache(folder: Path) -> Cache:
-    """Open a complete cache; DataError where there is none, or where it was written by another version."""
+    """Open a complete cache; its tables are compared with their SHA-256 here, its images when they are used.
+
+    Raises:
+        DataError: if there is no complete cache, or if it is damaged, changed or written by another version.
+    """
     manifest = _read_json(folder / "manifest.json")
     if manifest is None:
-        raise DataError(f"{folder} holds no complete cache; build it with build_cache (an unfinished one goes on)")
+        raise DataError(f"{folder} holds no complete cache; build_cache builds it, or completes an unfinished one")
     if manifest.get("format") != FORMAT:
         raise DataError(
             f"{folder}: cache of format {manifest.get('format')}, not {FORMAT}; delete it and build it again"
         )
+    checksums = _read_json(folder / "checksums.json") or {}
     try:
         images = np.load(folder / "images.npy", mmap_mode="r")
-        index, quarantine = (pd.read_parquet(folder / f"{name}.parquet") for name in ("index", "quarantine"))
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        if images.shape != (manifest["source_count"], manifest["size"], manifest["size"]) or images.dtype != np.uint8:
+            raise ValueError(f"images.npy holds {images.dtype} {images.shape}")
+        changed = [name for name in TABLES if sha256_of(folder / name) != checksums.get(name)]
+        if changed or _joint_sha256(checksums["blocks"]) != manifest["pixels_sha256"]:
+            raise ValueError(f"{', '.join(changed) or 'checksums.json'} changed after the cache was built")
+        index, quarantine = (pd.read_parquet(folder / name) for name in TABLES)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are ValueErrors
         raise DataError(f"{folder}: a damaged cache ({error}); delete the folder and build it again") from error
-    return Cache(folder, images, index, quarantine, manifest)
+    return Cache(folder, images, index, quarantine, manifest, tuple(checksums["blocks"]))
 
 
 def build_cache(
@@ -108,27 +128,28 @@ def build_cache(
     workers: int = 1,
     progress: bool = True,
 ) -> Cache:
-    """Decode every image of the table to uint8 (size, size), once; return the cache.
+    """Decode every image of the table once to uint8 (size, size) and return the cache.
 
-    A complete cache of the same table opens at once. One that was killed goes on: what is lost is the block under way.
-    Two processes may ask for the same cache: one builds, the other waits. Processes are started (`workers` > 1) only
-    where that saves time. Memory does not grow with the number of images.
+    A complete cache of the same table is opened at once. A build that was killed continues and loses only the blocks
+    that were being decoded. If two processes ask for the same cache, one builds it and the other waits. Processes are
+    started (`workers` > 1) only if that saves time. Memory does not grow with the number of images.
 
     Raises:
-        DataError: where the folder holds the cache of another table, size or rule, where the disk has no room, where a
-            worker dies. Unreadable images are no error: they are in `Cache.quarantine`, with the reason.
+        StorageError: if the disk has no room or refuses a file, or if an image cannot be read because of the storage.
+        DataError: if the folder holds the cache of another table, size or rule, or if a decoding process dies.
+            Unreadable images are no error: `Cache.quarantine` lists them with the reason.
     """
     plan = plan_of(table, size, keep_aspect=keep_aspect, intensity=intensity)
     if not _is_complete(folder, plan):
         busy = f"another process is building {folder}; waiting for it"
         with disk_errors(folder), locked(folder / ".lock", busy):
-            if not _is_complete(folder, plan):  # another process may have built it meanwhile
+            if not _is_complete(folder, plan):  # another process may have built it while this one waited
                 _build(table, folder, plan, workers, progress)
     return open_cache(folder)
 
 
 def plan_of(table: CxrTable, size: int, *, keep_aspect: bool = False, intensity: Intensity = "fixed") -> dict[str, Any]:
-    """What a cache holds: two caches of one plan have the same pixels. It becomes part of the manifest."""
+    """Return what a cache holds, which becomes part of its manifest: caches with one plan have the same pixels."""
     return {
         "format": FORMAT,
         "dataset": table.dataset,
@@ -153,7 +174,7 @@ def _is_complete(folder: Path, plan: dict[str, Any]) -> bool:
 def _check_same(folder: Path, found: dict[str, Any], plan: dict[str, Any]) -> None:
     other = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in plan.items() if found.get(key) != value]
     if other:
-        raise DataError(f"{folder} holds another cache ({'; '.join(other)}); take another folder or delete this one")
+        raise DataError(f"{folder} holds another cache ({'; '.join(other)}); use another folder or delete this one")
 
 
 def _build(table: CxrTable, folder: Path, plan: dict[str, Any], workers: int, progress: bool) -> None:
@@ -162,20 +183,24 @@ def _build(table: CxrTable, folder: Path, plan: dict[str, Any], workers: int, pr
     blocks = [
         Block(folder, first, tuple(paths[first : first + BLOCK]), *shape) for first in range(0, len(paths), BLOCK)
     ]
-    waiting = _not_done(folder, plan, blocks)
-    left = sum(len(block.paths) for block in waiting)
+    missing = _not_done(folder, plan, blocks)
+    left = sum(len(block.paths) for block in missing)
     check_room(folder, left * plan["size"] ** 2, "the cache")
-    if len(waiting) == len(blocks):
+    if len(missing) == len(blocks):
         _allocate(folder, plan)
     title = f"decoding {plan['dataset']} at {plan['size']} px"
-    with tqdm(total=len(paths), initial=len(paths) - left, desc=title, unit=" images", disable=not progress) as bar:
-        build_blocks(waiting, workers, bar.update)
+    with (
+        tqdm(total=len(paths), initial=len(paths) - left, desc=title, unit=" images", disable=not progress) as bar,
+        closing(soonest_done(Block.build, missing, workers)) as built,
+    ):
+        for images in built:
+            bar.update(images)
     _finish(table, folder, plan, blocks)
 
 
 def _not_done(folder: Path, plan: dict[str, Any], blocks: list[Block]) -> list[Block]:
     started = _read_json(folder / "plan.json")
-    if started is None:  # without a plan, nobody knows what the blocks that may be there were of
+    if started is None:  # nobody knows to which plan existing blocks belong
         return blocks
     _check_same(folder, started, plan)
     return [block for block in blocks if not block.is_done()]
@@ -192,24 +217,30 @@ def _finish(table: CxrTable, folder: Path, plan: dict[str, Any], blocks: list[Bl
     with (folder / "images.npy").open("rb") as file:
         os.fsync(file.fileno())  # the manifest must not outlive the pixels
     records = [block.record() or {} for block in blocks]
-    reasons = {int(row): why for record in records for row, why in record["unreadable"].items()}
+    reasons = {int(row): reason for record in records for row, reason in record["unreadable"].items()}
     frame = table.frame[["image_id", "path"]].assign(row=np.arange(len(table), dtype=np.int64))
     bad = frame["row"].isin(reasons)
     quarantine = frame.loc[bad, ["image_id", "path"]].assign(reason=[reasons[row] for row in frame.loc[bad, "row"]])
-    for name, content in (("index", frame.loc[~bad, ["image_id", "row"]]), ("quarantine", quarantine)):
-        with written_whole(folder / f"{name}.parquet") as temporary:
+    for name, content in zip(TABLES, (frame.loc[~bad, ["image_id", "row"]], quarantine), strict=True):
+        with written_whole(folder / name) as temporary:
             content.reset_index(drop=True).to_parquet(temporary)
-    pixels = hashlib.sha256("".join(record["sha256"] for record in records).encode()).hexdigest()
-    write_json(folder / "manifest.json", {**plan, "quarantined": len(quarantine), "pixels_sha256": pixels})
+    hashes = [record["sha256"] for record in records]
+    write_json(folder / "checksums.json", {**{name: sha256_of(folder / name) for name in TABLES}, "blocks": hashes})
+    counts = {"quarantined": len(quarantine), "pixels_sha256": _joint_sha256(hashes)}
+    write_json(folder / "manifest.json", {**plan, **counts})
     shutil.rmtree(folder / "blocks")
     (folder / "plan.json").unlink()
+
+
+def _joint_sha256(hashes: Iterable[str]) -> str:
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         content = read_json(path)
         if not isinstance(content, dict):
-            raise ValueError(f"{path}: not what this project wrote")
+            raise ValueError(f"{path} is not as this project writes it")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -73,7 +73,7 @@ def explain(
 ) -> list[Example]:
     """Every network's map and logit of each chosen finding, in one pass a network."""
     image_ids = [image_id for image_id, _ in chosen]
-    images = np.asarray(data.cache.images[data.cache.rows(image_ids)])  # (B, S, S)
+    images = data.cache.pixels(data.cache.rows(image_ids))  # (B, S, S)
     answers = {name: _one_pass(network, images) for name, network in networks.items()}
     frame = data.table.select(image_ids).frame
     examples = []

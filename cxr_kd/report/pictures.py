@@ -95,4 +95,4 @@ def caption(data: Prepared, examples: Sequence[Example]) -> str:
 
 
 def _image(data: Prepared, image_id: str) -> np.ndarray:
-    return np.asarray(data.cache.images[data.cache.rows([image_id])][0])
+    return data.cache.pixels(data.cache.rows([image_id]))[0]

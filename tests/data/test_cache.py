@@ -16,10 +16,13 @@ import pytest
 from PIL import Image
 
 from cxr_kd.data import parallel, read
-from cxr_kd.data.cache import BLOCK, Cache, build_cache, open_cache
+from cxr_kd.data.cache import Cache, build_cache, open_cache
+from cxr_kd.data.cache_blocks import BLOCK
 from cxr_kd.data.images.decode import decode
+from cxr_kd.data.loader import Batches
 from cxr_kd.data.table import CxrTable
 from cxr_kd.errors import DataError, StorageError
+from cxr_kd.files import read_json, write_json
 from cxr_kd.study.data_settings import DataSettings
 
 # A data set of many slow images without the disk space: one 1,000 px file under many names.
@@ -134,7 +137,7 @@ def test_every_image_is_there_as_decoded(noise_table: Callable[..., CxrTable], t
     }  # fmt: skip
     assert cache.manifest["table_sha256"] == table.files_sha256
     left = {path.name for path in (tmp_path / "cache").iterdir()} - {".lock"}
-    assert left == {"images.npy", "index.parquet", "quarantine.parquet", "manifest.json"}
+    assert left == {"images.npy", "index.parquet", "quarantine.parquet", "checksums.json", "manifest.json"}
 
 
 def test_a_complete_cache_opens_without_its_source(noise_table: Callable[..., CxrTable], tmp_path: Path):
@@ -296,7 +299,7 @@ def test_a_file_that_can_not_be_read_now_stops_it_and_it_goes_on_once_that_is_me
     whole = path.read_bytes()
     path.unlink()
     path.symlink_to(broken)
-    with pytest.raises(StorageError, match=rf"{path}: cannot be read \(.*Input/output error\); mend this and start"):
+    with pytest.raises(StorageError, match=rf"{path}: cannot be read \(.*Input/output error\)\. Repair this and run"):
         build_cache(table, folder, 8, workers=workers, progress=False)
     assert 0 in finished_blocks(folder)
     assert 2 * BLOCK not in finished_blocks(folder)
@@ -401,7 +404,14 @@ def test_real_radiographs(test_data: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("images.npy", None), ("images.npy", b"\x93NUMPY"), ("index.parquet", b"PAR1"), ("manifest.json", b"[1]")],
+    [
+        ("images.npy", None),
+        ("images.npy", b"\x93NUMPY"),
+        ("index.parquet", b"PAR1"),
+        ("checksums.json", None),
+        ("checksums.json", b"{}"),
+        ("manifest.json", b"[1]"),
+    ],
 )
 def test_a_damaged_cache_says_what_to_do(
     noise_table: Callable[..., CxrTable], tmp_path: Path, name: str, content: bytes | None
@@ -413,3 +423,49 @@ def test_a_damaged_cache_says_what_to_do(
         (folder / name).write_bytes(content)
     with pytest.raises(DataError, match=r"delete the folder .*and build .*again"):
         build_cache(table, folder, 8, progress=False)
+
+
+def test_training_batches_refuse_pixels_that_changed_after_the_build(
+    noise_table: Callable[..., CxrTable], tmp_path: Path
+):
+    table, folder = noise_table(3 * BLOCK), tmp_path / "cache"
+    row = BLOCK + 5
+    flip_bytes(folder / "images.npy", build_cache(table, folder, 8, progress=False).images.offset + row * 64)
+    ids = table.frame["image_id"].tolist()
+    changed = rf"images 32 to 63 are not those that were decoded.* Delete the folder {folder} and run"
+    with pytest.raises(DataError, match=changed):
+        list(Batches(open_cache(folder), table, ids, batch_size=16, shuffle=True).epoch(0))
+    others = ids[:BLOCK] + ids[2 * BLOCK :]
+    assert len(list(Batches(open_cache(folder), table, others, batch_size=16).epoch(0))) == 4
+    shutil.rmtree(folder)
+    np.testing.assert_array_equal(build_cache(table, folder, 8, progress=False).images, expected(table, 8))
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "quarantine.parquet", "checksums.json"])
+def test_tables_that_changed_after_the_build_are_refused(
+    noise_table: Callable[..., CxrTable], tmp_path: Path, name: str
+):
+    folder = tmp_path / "cache"
+    cache = build_cache(noise_table(5), folder, 8, progress=False)
+    if name == "checksums.json":
+        record = read_json(folder / name)
+        write_json(folder / name, {**record, "blocks": ["0" * 64]})
+    else:
+        shown = cache.index if name == "index.parquet" else cache.quarantine
+        shown.iloc[::-1].reset_index(drop=True).to_parquet(folder / name, compression=None)
+    with pytest.raises(DataError, match=rf"{name} changed after the cache was built\); delete the folder"):
+        open_cache(folder)
+
+
+def test_each_block_is_compared_with_its_checksum_once(noise_table: Callable[..., CxrTable], tmp_path: Path):
+    cache = build_cache(noise_table(BLOCK), tmp_path / "cache", 8, progress=False)
+    rows = np.arange(4)
+    before = cache.pixels(rows)
+    flip_bytes(tmp_path / "cache" / "images.npy", cache.images.offset + 64 * 20)
+    np.testing.assert_array_equal(cache.pixels(rows), before)
+
+
+def flip_bytes(file: Path, offset: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[offset] ^= 255
+    file.write_bytes(content)

@@ -1,5 +1,6 @@
 """The data card counts what is in the table, side by side, and of the labels only those that somebody gave."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from cxr_kd.data.cache import Cache
+from cxr_kd.data.cache_blocks import BLOCK
 from cxr_kd.data.data_card import LOOKED_AT, card_of
 from cxr_kd.data.splits import Split
 from cxr_kd.data.table import CxrTable
@@ -24,7 +26,9 @@ SPLIT = Split("random-70-10-20", ("a", "b", "c"), ("d",), ("e",))
 def cache_of(folder: Path, images: np.ndarray, ids: list[str], quarantine: pd.DataFrame) -> Cache:
     np.save(folder / "images.npy", images)
     index = pd.DataFrame({"image_id": ids, "row": np.arange(len(ids))})
-    return Cache(folder, np.load(folder / "images.npy", mmap_mode="r"), index, quarantine, {})
+    blocks = (images[first : first + BLOCK].tobytes() for first in range(0, len(images), BLOCK))
+    hashes = tuple(hashlib.sha256(block).hexdigest() for block in blocks)
+    return Cache(folder, np.load(folder / "images.npy", mmap_mode="r"), index, quarantine, {}, hashes)
 
 
 @pytest.fixture
