@@ -1,89 +1,143 @@
-"""Which images a network has learned from, so that it is never examined on them."""
+"""The images and patients that a network has learned from, so that it is never scored on them."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import pandas as pd
 
 from cxr_kd.data.table import CxrTable, file_state
 from cxr_kd.errors import DataError
 
-# ChestMNIST is ChestX-ray14, made small and without its file names: which of its images is which, nobody can tell.
+# ChestMNIST is ChestX-ray14, downscaled and without file names: nobody can tell which image is which.
 SAME_IMAGES = (frozenset({"chestxray14", "chestmnist"}),)
+
+Names = Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The images that a network, its teachers, and their teachers were trained on.
+    """The images and patients that a network, its teachers, and their teachers were trained on.
 
     Attributes:
-        images: where the images are from -> what they are called there (`_names`).
+        images: origin (where images come from) -> their names there (`_image_names`).
+        patients: origin -> the names of the patients there (`_patient_names`); without origins that do not say whose
+            image is whose.
     """
 
-    images: Mapping[str, frozenset[str]]
+    images: Names
+    patients: Names = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: CxrTable, image_ids: Iterable[str], *teachers: TrainedOn) -> TrainedOn:
-        """Images of a table, with those that the teachers were trained on."""
-        images = {_origin(table): frozenset(_names(table, image_ids))}
-        for origin, names in (pair for teacher in teachers for pair in teacher.images.items()):
-            images[origin] = images.get(origin, frozenset()) | names
-        return cls(images)
+        """Return the images of a table and their patients, with those that the teachers were trained on."""
+        ids, origin = list(image_ids), _origin(table)
+        patients = frozenset(_patient_names(table, ids).dropna())
+        return cls(
+            _union({origin: frozenset(_image_names(table, ids))}, *(teacher.images for teacher in teachers)),
+            _union({origin: patients} if patients else {}, *(teacher.patients for teacher in teachers)),
+        )
 
     def check_unseen(self, network: str, table: CxrTable, image_ids: Iterable[str], side: str) -> None:
-        """Raise DataError, with how many, where any of these images of `table` taught the network or its teacher."""
-        here, asked = _origin(table), frozenset(_names(table, image_ids))
+        """Raise DataError if the network or its teacher learned from these images of `table` or from their patients."""
+        here, ids = _origin(table), list(image_ids)
         same = next((family - {here} for family in SAME_IMAGES if here in family), frozenset())
         if other := sorted(same & set(self.images)):
             raise DataError(
                 f"{network} (or its teacher) was trained on {other[0]}, which holds the same radiographs as {here} "
-                f"under other names: it can't be scored on {here}"
+                f"under other names: it cannot be scored on {here}"
             )
+        asked = frozenset(_image_names(table, ids))
         if seen := self.images.get(here, frozenset()) & asked:
             raise DataError(
                 f"{network} (or its teacher) was trained on {len(seen):,} of the {len(asked):,} images on the {side} "
-                f"side, e.g. {min(seen)}: it can't be scored on them. Train it on this split, or score it on its own"
+                f"side, e.g. {min(seen)}: it cannot be scored on them. Train it on this split, or score it on its own"
+            )
+        self._check_patients(network, table, ids, side)
+
+    def _check_patients(self, network: str, table: CxrTable, ids: list[str], side: str) -> None:
+        names = _patient_names(table, ids)
+        seen = sorted(set(names.index[names.isin(self.patients.get(_origin(table), frozenset()))]))
+        if seen:
+            own = "; if these are other people with the same ids, give this data set a `name` of its own"
+            raise DataError(
+                f"{network} (or its teacher) was trained on other images of {len(seen):,} of the "
+                f"{names.index.nunique():,} patients on the {side} side, e.g. patient {seen[0]}: it cannot be scored "
+                f"on them. Train it on this split, or score it on its own{own if table.kind == 'own' else ''}"
             )
 
-    def to_card(self) -> dict[str, str]:
-        """As text for a weights file's card: the sorted names of an origin as JSON, compressed (zlib, base64)."""
-        return {origin: _packed(json.dumps(sorted(names))) for origin, names in sorted(self.images.items())}
+    def to_card(self) -> dict[str, dict[str, str]]:
+        """Return it as text for a weights file: per origin, the sorted names as JSON, compressed (zlib, base64)."""
+        return {"images": _packed(self.images), "patients": _packed(self.patients)}
 
     @classmethod
-    def from_card(cls, card: Mapping[str, str] | None, where: str) -> TrainedOn:
-        """Read what `to_card` wrote; DataError naming the file (`where`) for anything else."""
+    def from_card(cls, card: Mapping[str, Mapping[str, str]] | None, where: str) -> TrainedOn:
+        """Read what `to_card` wrote; DataError naming the file (`where`) for anything else.
+
+        That includes cards of older versions, which do not name patients: without them nobody can tell whether the
+        network knows the people that it is scored on.
+        """
         if card is None:
             raise DataError(f"{where}: its card does not say what it was trained on; train it again")
         try:
-            return cls({origin: frozenset(json.loads(_unpacked(text))) for origin, text in card.items()})
-        except (ValueError, TypeError, AttributeError, zlib.error) as error:
-            raise DataError(f"{where}: what its card says it was trained on is not readable; train it again") from error
+            return cls(_unpacked(card["images"]), _unpacked(card["patients"]))
+        except (ValueError, TypeError, AttributeError, KeyError, zlib.error) as error:
+            raise DataError(
+                f"{where}: what its card says it was trained on is unreadable or of an older version, which did not "
+                f"record patients; train it again"
+            ) from error
 
 
 def _origin(table: CxrTable) -> str:
-    """Where a table's images are from: the data set's name; of phantoms, with their settings, for they reuse ids."""
+    """Return where a table's images come from: the data set's name; for phantoms also their settings (ids repeat)."""
     return " ".join(filter(None, (table.dataset, table.source.get("fingerprint") if table.kind == "phantom" else "")))
 
 
-def _names(table: CxrTable, image_ids: Iterable[str]) -> list[str]:
-    """What images are called at their origin: their ids, or, in a folder of one's own, path and size of the file.
+def _image_names(table: CxrTable, ids: list[str]) -> list[str]:
+    """Return the names of images at their origin: their ids or, in a folder of one's own, path and size of the file.
 
-    Ids of one's own may be chosen anew, and another folder may have the same: a path with a size stays with its image
-    and is hardly ever another's. An image that was moved within the folder, or written anew, is not recognised.
+    Ids in such a folder may be changed, and another folder may have the same ids: a path with a size stays with its
+    image and is hardly ever another's. An image that was moved within the folder, or written anew, is not recognised.
     """
-    ids = list(image_ids)
     if table.kind != "own":
         return ids
     paths = table.frame["path"].iloc[table.positions(ids)]
     return [f"{path} ({file_state(table.root, path)[0]} bytes)" for path in paths]
 
 
-def _packed(text: str) -> str:
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+def _patient_names(table: CxrTable, ids: list[str]) -> pd.Series:
+    """Return the names of the patients of images at their origin, indexed by patient id; NaN if nobody knows them.
+
+    A data set in which each patient id is the image id (ChestMNIST) does not say whose image is whose. Patient ids of
+    a folder of one's own must not travel with the weights, and "17" is another person in another folder: their name is
+    a hash of the data set's `name` and the id. Under another `name`, only images are recognised.
+    """
+    frame = table.frame.iloc[table.positions(ids)]
+    patients = frame["patient_id"].drop_duplicates()
+    if (table.frame["patient_id"] == table.frame["image_id"]).all():
+        return pd.Series(None, index=patients, dtype=object)
+    if table.kind != "own":
+        return pd.Series(patients.to_numpy(), index=patients, dtype=object)
+    name = table.source.get("name", "")
+    hashes = [hashlib.sha256(json.dumps([name, patient]).encode()).hexdigest()[:16] for patient in patients]
+    return pd.Series(hashes, index=patients, dtype=object)
 
 
-def _unpacked(text: str) -> str:
-    return zlib.decompress(base64.b64decode(text, validate=True)).decode()
+def _union(*parts: Names) -> dict[str, frozenset[str]]:
+    origins = {origin for part in parts for origin in part}
+    return {origin: frozenset().union(*(part.get(origin, ()) for part in parts)) for origin in origins}
+
+
+def _packed(names: Names) -> dict[str, str]:
+    texts = {origin: json.dumps(sorted(members)) for origin, members in sorted(names.items())}
+    return {origin: base64.b64encode(zlib.compress(text.encode(), 9)).decode() for origin, text in texts.items()}
+
+
+def _unpacked(packed: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    texts = {origin: zlib.decompress(base64.b64decode(text, validate=True)) for origin, text in packed.items()}
+    return {origin: frozenset(json.loads(text)) for origin, text in texts.items()}

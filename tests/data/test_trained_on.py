@@ -13,10 +13,22 @@ from cxr_kd.data.trained_on import TrainedOn
 from cxr_kd.errors import DataError
 
 
-def a_table(dataset: str = "chestxray14", kind: str = "mini", images: int = 10, **source: str) -> CxrTable:
+def a_table(
+    dataset: str = "chestxray14", kind: str = "mini", images: int = 10, images_per_patient: int = 1, **source: str
+) -> CxrTable:
+    """Ten images; without `images_per_patient`, nobody knows whose they are (each patient id is the image id)."""
     ids = [f"{number:03}.png" for number in range(images)]
-    frame = pd.DataFrame({"image_id": ids, "path": ids, "patient_id": ids, "view": "PA", "sex": "F"})
+    patients = [f"p{number // images_per_patient}" for number in range(images)] if images_per_patient > 1 else ids
+    frame = pd.DataFrame({"image_id": ids, "path": ids, "patient_id": patients, "view": "PA", "sex": "F"})
     return CxrTable(dataset, kind, Path("here"), frame.assign(age=50.0, Mass=0.0), ("Mass",), source=source)
+
+
+def with_files(table: CxrTable, folder: Path, size: int) -> CxrTable:
+    """The table with a file of `size` bytes for each of its images."""
+    folder.mkdir()
+    for path in table.frame["path"]:
+        (folder / path).write_bytes(bytes(size))
+    return replace(table, root=folder)
 
 
 def test_the_random_split_s_model_is_refused_on_the_official_test(test_data: Path):
@@ -31,6 +43,7 @@ def test_the_random_split_s_model_is_refused_on_the_official_test(test_data: Pat
     )
     random, published = (make_split(table, name) for name in ("random-70-10-20", "official"))
     learned = TrainedOn.of(table, random.train)
+    assert learned.patients == {"chestxray14": frozenset(table.select(random.train).frame["patient_id"])}
     seen = len(frozenset(random.train) & test)
     assert 0.6 < seen / len(test) < 0.8
     with pytest.raises(DataError, match=rf"trained on {seen:,} of the 25,596 images on the test side"):
@@ -50,24 +63,48 @@ def test_a_teacher_s_images_count_too():
 
 
 def test_chestmnist_and_chestxray14_are_the_same_radiographs():
-    learned = TrainedOn.of(a_table("chestmnist"), ["train-000001"])
+    learned = TrainedOn.of(a_table("chestmnist"), ["001.png"])
+    assert learned.patients == {}  # its file does not say whose image is whose
     with pytest.raises(DataError, match="trained on chestmnist, which holds the same radiographs as chestxray14"):
         learned.check_unseen("student", a_table(), ["001.png"], "test")
     learned.check_unseen("student", a_table("padchest"), ["001.png"], "test")
 
 
 def test_an_image_of_one_s_own_is_known_by_its_file_whatever_it_is_called(tmp_path: Path):
-    mine, yours = (replace(a_table("folder", "own", name="own data"), root=tmp_path / name) for name in "ab")
-    for table, size in ((mine, 10), (yours, 11)):
-        table.root.mkdir()
-        for path in table.frame["path"]:
-            (table.root / path).write_bytes(bytes(size))
+    table = a_table("folder", "own", name="own data")
+    mine, yours = (with_files(table, tmp_path / name, size) for name, size in (("a", 10), ("b", 11)))
     learned = TrainedOn.of(mine, ["001.png"])
     learned.check_unseen("student", yours, ["001.png"], "test")
     ids = mine.frame["image_id"].map(lambda image_id: f"exam {image_id}")
     renamed = replace(mine, frame=mine.frame.assign(image_id=ids), source={"name": "Ward 7"})
     with pytest.raises(DataError, match=r"trained on 1 of the 1 images .*001\.png \(10 bytes\)"):
         learned.check_unseen("student", renamed, ["exam 001.png"], "test")
+
+
+def test_another_image_of_a_patient_in_a_part_of_the_data_set_is_refused():
+    table = a_table(images_per_patient=2)  # 000.png and 001.png are of p0
+    learned = TrainedOn.of(table, ["000.png", "004.png"])
+    part = table.select(["001.png", "002.png", "003.png"])
+    with pytest.raises(DataError, match=r"other images of 1 of the 2 patients on the test side, e\.g\. patient p0"):
+        learned.check_unseen("student", part, ["001.png", "002.png"], "test")
+    learned.check_unseen("student", part, ["002.png", "003.png"], "test")
+
+
+def test_another_image_of_a_teacher_s_patient_is_refused():
+    table = a_table(images_per_patient=2)
+    student = TrainedOn.of(table, ["002.png"], TrainedOn.of(table, ["000.png"]))
+    with pytest.raises(DataError, match="patient p0"):
+        student.check_unseen("student", table, ["001.png"], "test")
+
+
+def test_a_patient_of_one_s_own_is_known_by_the_data_set_s_name_and_the_id_and_not_written_down(tmp_path: Path):
+    table = a_table("folder", "own", images_per_patient=2, name="Ward 7")
+    mine, yours = (with_files(table, tmp_path / name, size) for name, size in (("a", 10), ("b", 11)))
+    learned = TrainedOn.of(mine, ["000.png"])
+    assert not any("p0" in name for name in learned.patients["folder"])
+    with pytest.raises(DataError, match=r"patient p0.* give this data set a `name` of its own"):
+        learned.check_unseen("student", yours, ["001.png"], "test")
+    learned.check_unseen("student", replace(yours, source={"name": "Ward 8"}), ["001.png"], "test")
 
 
 def test_the_same_id_of_other_phantoms_is_another_image():
@@ -77,13 +114,36 @@ def test_the_same_id_of_other_phantoms_is_another_image():
         TrainedOn.of(first, ["001.png"]).check_unseen("student", replace(first), ["001.png"], "test")
 
 
-@given(ids=st.sets(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), min_size=1))
-def test_it_survives_the_card(ids: set[str]):
-    trained_on = TrainedOn({"chexpert": frozenset(ids)})
+NAMES = st.sets(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), min_size=1).map(frozenset)
+
+
+@given(images=NAMES, patients=NAMES)
+def test_it_survives_the_card(images: frozenset[str], patients: frozenset[str]):
+    trained_on = TrainedOn({"chexpert": images}, {"chexpert": patients})
     assert TrainedOn.from_card(trained_on.to_card(), "model.safetensors") == trained_on
 
 
-@pytest.mark.parametrize("card", [None, {"chexpert": "%%%"}, {"chexpert": "aGVsbG8="}, {"chexpert": 3}, ["chexpert"]])
+def test_the_card_of_all_of_chestxray14_stays_small(test_data: Path):
+    frame = read_labels(test_data / "Data_Entry_2017_v2020.csv.gz")
+    table = CxrTable("chestxray14", "full", test_data, frame.assign(path=frame["image_id"]), FINDINGS)
+    card = TrainedOn.of(table, frame["image_id"]).to_card()
+    sizes = {part: len(texts["chestxray14"]) for part, texts in card.items()}
+    assert sizes["images"] < 400_000  # 112,120 images
+    assert sizes["patients"] < 120_000  # 30,805 patients
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        None,
+        {"chexpert": "eJyLVkpUigUABJYBow=="},  # as written before patients were recorded
+        {"images": {"chexpert": "%%%"}, "patients": {}},
+        {"images": {"chexpert": "aGVsbG8="}, "patients": {}},
+        {"images": {"chexpert": 3}, "patients": {}},
+        {"images": [], "patients": {}},
+        ["chexpert"],
+    ],
+)
 def test_a_card_that_does_not_say_it_is_refused(card: object):
     with pytest.raises(DataError, match=r"model\.safetensors: .*train it again"):
         TrainedOn.from_card(card, "model.safetensors")  # type: ignore[arg-type]
