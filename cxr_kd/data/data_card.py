@@ -1,7 +1,9 @@
-"""The data card: what the report and notebook 01 say of a study's radiographs, every number counted here."""
+"""The data card: every number that the report and notebook 01 show about a study's radiographs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,18 +13,37 @@ from cxr_kd.data.cache import Cache
 from cxr_kd.data.splits import SIDES, Split
 from cxr_kd.data.table import CxrTable
 
-LOOKED_AT = 256  # images, for their brightest grey
+BRIGHTNESS_IMAGES = 256  # at most this many are read for `brightest`
 
 SEX_NAMES = {"F": "women", "M": "men", "": "unknown"}
 
 
-def card_of(table: CxrTable, cache: Cache, split: Split, identity: str) -> dict[str, Any]:
-    """Return the card of a study's data as plain values, for `data.json`; `identity` is `Prepared.identity`.
+@dataclass(frozen=True)
+class TooFew:
+    """A finding that cannot be scored on a side, with its labelled images there."""
 
-    `known` counts the labels that somebody gave, `prevalence` is positives of those (None where there are none). Sex
-    and age are of patients, as at their first image on that side; age is median and quartiles in years. `brightest` is
-    the median, over at most LOOKED_AT images evenly spaced, of the brightest grey of each. `quarantine` counts the
-    files that could not be read by reason, `quarantined` all of them.
+    finding: str
+    positives: int
+    negatives: int
+
+
+def too_few_positives(positives: Mapping[str, int], known: Mapping[str, int], minimum: int) -> list[TooFew]:
+    """Return the findings with fewer than `minimum` positive or negative images, in the given order.
+
+    `positives` and `known` count images per finding on one side: `card["positives"]["test"]` and
+    `card["known"]["test"]` of a data card. `minimum` is the study's `evaluation.minimum_positives`.
+    """
+    counts = [TooFew(finding, int(count), int(known[finding] - count)) for finding, count in positives.items()]
+    return [one for one in counts if min(one.positives, one.negatives) < minimum]
+
+
+def data_card_of(table: CxrTable, cache: Cache, split: Split, identity: str) -> dict[str, Any]:
+    """Return the data card of a study as plain values, for `data.json`; `identity` is `Prepared.identity`.
+
+    `known` counts labels that are not unknown; `prevalence` is the share of positives among them (None without any).
+    Sex and age count patients, as at their first image on that side; age is median and quartiles in years. `brightest`
+    is the median, over at most BRIGHTNESS_IMAGES evenly spaced images, of the brightest grey of each. `quarantine`
+    counts unreadable files per reason, `quarantined` all of them.
     """
     sides = {side: table.select(getattr(split, side)).frame for side in SIDES}
     labels = {side: frame[list(table.findings)] for side, frame in sides.items()}
@@ -37,9 +58,9 @@ def card_of(table: CxrTable, cache: Cache, split: Split, identity: str) -> dict[
         "patients": int(table.frame["patient_id"].nunique()),
         "findings": list(table.findings),
         "split": {"name": split.name, "sha256": split.sha256, "sides": split.counts(table)},
-        "positives": {side: _counts(said == 1) for side, said in labels.items()},
-        "known": {side: _counts(said.notna()) for side, said in labels.items()},
-        "prevalence": {side: _prevalence(said) for side, said in labels.items()},
+        "positives": {side: _counts(values == 1) for side, values in labels.items()},
+        "known": {side: _counts(values.notna()) for side, values in labels.items()},
+        "prevalence": {side: _prevalence(values) for side, values in labels.items()},
         "views": {side: _views(frame) for side, frame in sides.items()},
         "patients_by_sex": {side: _sexes(frame) for side, frame in sides.items()},
         "age": {side: _ages(frame) for side, frame in sides.items()},
@@ -52,8 +73,8 @@ def card_of(table: CxrTable, cache: Cache, split: Split, identity: str) -> dict[
 
 def _brightest(table: CxrTable, cache: Cache) -> float:
     rows = cache.rows(table.frame["image_id"])
-    spaced = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
-    return float(np.median([cache.pixels(row).max() for row in spaced[:, np.newaxis]]))  # one in memory at a time
+    spaced = rows[np.linspace(0, len(rows) - 1, min(len(rows), BRIGHTNESS_IMAGES)).astype(int)]
+    return float(np.median([cache.pixels(row).max() for row in spaced[:, np.newaxis]]))  # one image in memory at a time
 
 
 def _counts(where: pd.DataFrame) -> dict[str, int]:
@@ -61,7 +82,7 @@ def _counts(where: pd.DataFrame) -> dict[str, int]:
 
 
 def _prevalence(labels: pd.DataFrame) -> dict[str, float | None]:
-    means = labels.mean()  # over the known ones; NaN where there are none
+    means = labels.mean()  # of the known labels; NaN without any
     return {str(finding): None if pd.isna(mean) else float(mean) for finding, mean in means.items()}
 
 
@@ -81,7 +102,7 @@ def _ages(frame: pd.DataFrame) -> dict[str, float | int | None]:
 
 
 def _marks(table: CxrTable) -> dict[str, Any]:
-    """What shows where a finding is: boxes, the images that have one, and whether there are masks."""
+    """Return boxes per finding, the number of images with a box, and whether there are masks."""
     counts = table.boxes["finding"].value_counts()
     return {
         "boxes": {finding: int(counts[finding]) for finding in table.findings if finding in counts},

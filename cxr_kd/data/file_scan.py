@@ -1,4 +1,4 @@
-"""Every image file of a data set decoded once and let go: which can't be read, and why; which are almost black."""
+"""Decode every image file of a data set once, without keeping it: which are unreadable and why, which almost black."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from cxr_kd.data.parallel import soonest_done
 from cxr_kd.errors import DataError
 
 if TYPE_CHECKING:
-    from cxr_kd.data.table import CxrTable  # a worker needs no pandas
+    from cxr_kd.data.table import CxrTable  # a decoding process needs no pandas
     from cxr_kd.study.data_settings import Intensity
 
 SIZE = 224  # px
-TOGETHER = 64  # files that a process takes at a time
+FILES_PER_TASK = 64
 
 
 @dataclass
-class Seen:
-    """What was found of `images` files.
+class FileScan:
+    """What was found in `images` files.
 
     Attributes:
         unreadable: path -> reason, in the order of the table.
-        dark: of the others, how many have no pixel as bright as DARK.
+        dark: number of readable images without a pixel as bright as DARK.
     """
 
     images: int = 0
@@ -37,41 +37,41 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Files that are decoded together; plain values, so that they travel to a process."""
+class _Task:
+    """Files that are decoded together; plain values, so that a process can receive it."""
 
     root: Path
     paths: tuple[str, ...]
     intensity: Intensity
 
-    def look(self) -> Seen:
-        seen = Seen(len(self.paths))
+    def scan(self) -> FileScan:
+        found = FileScan(len(self.paths))
         for path in self.paths:
             file = self.root / path
             try:
-                seen.dark += int(decode(file, SIZE, intensity=self.intensity).max() < DARK)
+                found.dark += int(decode(file, SIZE, intensity=self.intensity).max() < DARK)
             except DataError as error:
-                seen.unreadable[path] = str(error).removeprefix(f"{file}: ")
-        return seen
+                found.unreadable[path] = str(error).removeprefix(f"{file}: ")
+        return found
 
 
-def look(table: CxrTable, *, intensity: Intensity = "fixed", workers: int = 1, progress: bool = True) -> Seen:
-    """Decode every image file of `table`, at SIZE px, and say what was found.
+def scan_files(table: CxrTable, *, intensity: Intensity = "fixed", workers: int = 1, progress: bool = True) -> FileScan:
+    """Decode every image file of `table` at SIZE px and return what was found.
 
-    Memory does not grow with the number of images. DataError where a decoding process dies.
+    Memory does not grow with the number of images. DataError if a decoding process dies.
     """
     paths = table.frame["path"].tolist()
-    starts = range(0, len(paths), TOGETHER)
-    parts = [_Part(table.root, tuple(paths[first : first + TOGETHER]), intensity) for first in starts]
-    seen = Seen()
+    starts = range(0, len(paths), FILES_PER_TASK)
+    tasks = [_Task(table.root, tuple(paths[first : first + FILES_PER_TASK]), intensity) for first in starts]
+    found = FileScan()
     with (
         tqdm(total=len(paths), desc=f"reading {table.dataset}", unit=" images", disable=not progress) as bar,
-        closing(soonest_done(_Part.look, parts, workers)) as looked,
+        closing(soonest_done(_Task.scan, tasks, workers)) as scanned,
     ):
-        for part in looked:
-            seen.images += part.images
-            seen.dark += part.dark
-            seen.unreadable |= part.unreadable
+        for part in scanned:
+            found.images += part.images
+            found.dark += part.dark
+            found.unreadable |= part.unreadable
             bar.update(part.images)
-    seen.unreadable = {path: seen.unreadable[path] for path in paths if path in seen.unreadable}
-    return seen
+    found.unreadable = {path: found.unreadable[path] for path in paths if path in found.unreadable}
+    return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_kd.data import read
 from cxr_kd.data.cache import Cache, build_cache, plan_of
-from cxr_kd.data.data_card import card_of
+from cxr_kd.data.data_card import data_card_of
 from cxr_kd.data.readers import phantom
 from cxr_kd.data.splits import Side, Split, split_of
 from cxr_kd.data.table import CxrTable
@@ -43,8 +43,8 @@ class Prepared:
         return Batches(self.cache, self.table, getattr(self.split, side), batch_size=batch_size, **settings)
 
     def card(self) -> dict[str, Any]:
-        """What the report says of the data (`data.card.card_of`)."""
-        return card_of(self.table, self.cache, self.split, self.identity)
+        """What the report says of the data (`data_card.data_card_of`)."""
+        return data_card_of(self.table, self.cache, self.split, self.identity)
 
 
 def prepare(study: Study, *, workers: int | None = None, progress: bool = True) -> Prepared:

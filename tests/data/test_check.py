@@ -11,14 +11,14 @@ from miniatures import write_chexpert, write_padchest
 from PIL import Image
 
 from cxr_kd.data.check import Check, check
-from cxr_kd.data.file_scan import look
+from cxr_kd.data.file_scan import scan_files
 from cxr_kd.data.readers.chestxray14 import FINDINGS, POSITIVES
 from cxr_kd.data.table import CxrTable
 from cxr_kd.errors import DataError
 from cxr_kd.study.data_settings import DataSettings, FolderSettings, PadchestSettings
 
 NIH = DataSettings(dataset="chestxray14")
-ABSENT = "findings that no image has: neither to be learned nor scored"
+ABSENT = "findings without a positive image: neither learned nor scored"
 DARK = "images without a pixel brighter than 63 (of 255)"
 OWN = DataSettings(dataset="folder", findings=("Mass", "Edema"), folder=FolderSettings(age="age"))
 
@@ -71,7 +71,7 @@ def test_a_whole_table_that_lost_a_row_is_a_problem_and_a_half_one_differs(label
         (tmp_path / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines[:kept]) + "\n")
         images = by_name(check(NIH, tmp_path, images=False))["images in the label table"]
         assert (images.expected, images.found, images.verdict) == (112_120, kept - 1, verdict)
-        assert ("taken for a part" in images.detail) == (verdict == "differs")
+        assert ("counts as a part" in images.detail) == (verdict == "differs")
 
 
 def test_a_patient_on_both_published_lists_is_named(label_table: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_file_that_the_storage_does_not_give_is_listed_and_the_others_are_look
     path = table.frame["path"][1]
     (table.root / path).unlink()
     (table.root / path).symlink_to("/proc/self/mem")
-    seen = look(table, progress=False)
+    seen = scan_files(table, progress=False)
     assert seen.images == 3
     assert seen.unreadable == {path: "cannot be read ([Errno 5] Input/output error)"}
 
@@ -158,7 +158,7 @@ def test_unreadable_images_are_not_counted_as_bright(tmp_path: Path) -> None:
     Image.fromarray(np.arange(63, -1, -1, dtype=np.uint8).reshape(8, 8)).save(root / "j.png")
     found = by_name(check(OWN, root, intensity="per-image", progress=False))[DARK]
     assert (found.found, found.verdict) == (2, "problem")
-    assert found.detail == "greys of 8 bits stay as they are stored"
+    assert found.detail == "greys of 8 bits are used as they are stored"
 
 
 def test_own_data_is_held_against_nothing_published(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_rows_of_padchest_that_the_study_does_not_read_are_in_the_published_coun
 
 def test_a_split_of_the_label_table_says_that_it_is_of_every_row(tmp_path: Path) -> None:
     root = folder(tmp_path / "own")
-    of_every_row = "of every row of the label table: views, projections and image files were not looked at"
+    of_every_row = "for every row of the label table: views, projections and image files were not checked"
     assert by_name(check(OWN, root, images=False))["split random-70-10-20"].detail == of_every_row
     assert by_name(check(OWN, root, progress=False))["split random-70-10-20"].detail == ""
     official = OWN.model_copy(update={"split": "official"})
@@ -244,7 +244,7 @@ def test_processes_find_what_one_process_finds_in_the_order_of_the_table(
         (table.root / path).write_bytes(b"")
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(table.root / table.frame["path"][150])
     monkeypatch.setattr("cxr_kd.data.parallel.PROCESS_START_SECONDS", 0)
-    alone, together = (look(table, workers=workers, progress=False) for workers in (1, 2))
+    alone, together = (scan_files(table, workers=workers, progress=False) for workers in (1, 2))
     assert list(together.unreadable.items()) == list(alone.unreadable.items())
     assert alone.unreadable == dict.fromkeys(broken, "the file is empty (0 bytes)")
     assert (together.images, together.dark) == (alone.images, alone.dark) == (200, 1)

@@ -9,7 +9,7 @@ import pytest
 
 from cxr_kd.data.cache import Cache
 from cxr_kd.data.cache_blocks import BLOCK
-from cxr_kd.data.data_card import LOOKED_AT, card_of
+from cxr_kd.data.data_card import BRIGHTNESS_IMAGES, TooFew, data_card_of, too_few_positives
 from cxr_kd.data.splits import Split
 from cxr_kd.data.table import CxrTable
 
@@ -44,7 +44,7 @@ def card(tmp_path: Path) -> dict:
     images = np.zeros((5, 8, 8), np.uint8)
     images[:, 3, 3] = [10, 200, 20, 15, 30]
     cache = cache_of(tmp_path, images, frame["image_id"].tolist(), quarantine)
-    return card_of(table, cache, SPLIT, "1f")
+    return data_card_of(table, cache, SPLIT, "1f")
 
 
 def test_prevalence_is_of_the_known_labels(card: dict) -> None:
@@ -68,7 +68,7 @@ def test_brightest_is_the_median_of_the_brightest_grey_of_each(card: dict) -> No
 
 
 def test_brightest_is_of_images_from_the_first_to_the_last(tmp_path: Path) -> None:
-    count = 3 * LOOKED_AT
+    count = 3 * BRIGHTNESS_IMAGES
     ids = [str(i) for i in range(count)]
     unknown = {"view": "", "age": np.nan, "sex": "", "Mass": 0.0}
     frame = pd.DataFrame({"image_id": ids, "path": ids, "patient_id": ids}).assign(**unknown)
@@ -76,7 +76,7 @@ def test_brightest_is_of_images_from_the_first_to_the_last(tmp_path: Path) -> No
     images = (np.arange(count) // 6).astype(np.uint8)[:, np.newaxis, np.newaxis].repeat(2, 1).repeat(2, 2)
     cache = cache_of(tmp_path, images, ids, pd.DataFrame({"image_id": [], "path": [], "reason": []}))
     split = Split("random-70-10-20", tuple(ids[:-2]), (ids[-2],), (ids[-1],))
-    assert abs(card_of(table, cache, split, "1f")["brightest"] - 127 / 2) <= 1
+    assert abs(data_card_of(table, cache, split, "1f")["brightest"] - 127 / 2) <= 1
 
 
 def test_marks_quarantine_and_source_are_told(card: dict) -> None:
@@ -84,3 +84,10 @@ def test_marks_quarantine_and_source_are_told(card: dict) -> None:
     assert (card["quarantined"], card["quarantine"]) == (3, {"empty": 2, "cut off": 1})
     assert card["source"] == {"name": "five", "blank labels": "unknown"}
     assert card["split"]["sides"]["train"] == {"images": 3, "patients": 2}
+
+
+def test_findings_with_too_few_positives_or_negatives_are_listed(card: dict) -> None:
+    train = card["positives"]["train"], card["known"]["train"]
+    assert too_few_positives(*train, 1) == [TooFew("Edema", 1, 0)]
+    assert too_few_positives(*train, 2) == [TooFew("Mass", 1, 2), TooFew("Edema", 1, 0)]
+    assert too_few_positives({"Mass": 10}, {"Mass": 20}, 10) == []
