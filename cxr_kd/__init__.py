@@ -26,8 +26,9 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.notebook import begin
     from cxr_kd.report.page import write_report
     from cxr_kd.study import load_study
+    from cxr_kd.training.finished_run import load_run
     from cxr_kd.training.launch import train_over
-    from cxr_kd.training.run import load_run, train
+    from cxr_kd.training.run import train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,7 +51,7 @@ _MODULES = {
     "build": "models.build",
     "decode": "data.images.decode",
     "load": "models.weights",
-    "load_run": "training.run",
+    "load_run": "training.finished_run",
     "load_study": "study",
     "maps": "explanation.cam",
     "observe": "distill.outputs",

@@ -22,8 +22,8 @@ LAYOUTS: Mapping[str, str] = {
     ),
     "chexpert": (
         "what Stanford AIMI publishes: the folder CheXpert-v1.0 or CheXpert-v1.0-small, with train.csv, valid.csv, "
-        "train/ and valid/ (and test/ with test_labels.csv, if you have them). The full edition comes in batches: move the "
-        "patient folders of all training batches into train/. Part of the images is enough"
+        "train/ and valid/ (and test/ with test_labels.csv, if you have them). The full edition comes in batches: move "
+        "the patient folders of all training batches into train/. Part of the images is enough"
     ),
     "padchest": (
         "what BIMCV publishes: PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv (or .csv.gz), and the PNG images, "
@@ -34,8 +34,8 @@ LAYOUTS: Mapping[str, str] = {
         "set chestmnist: {download: true} in the study and give no folder, and the medmnist package downloads it"
     ),
     "folder": (
-        "your images (PNG, JPEG or DICOM) and a CSV file with one row per image: its path, its patient, and one column of "
-        "1 and 0 per finding. The study's `folder:` settings name the columns; `cxr-kd init` writes them for you"
+        "your images (PNG, JPEG or DICOM) and a CSV file with one row per image: its path, its patient, and one column "
+        "of 1 and 0 per finding. The study's `folder:` settings name the columns; `cxr-kd init` writes them for you"
     ),
 }
 
@@ -48,9 +48,7 @@ class PhantomSettings(Settings):
     size: int = Field(128, ge=32, le=1024, description="pixels per side")
     rate_factor: float = Field(1.0, gt=0, description="factor on the real rate of every finding")
     minimum_rate: float = Field(0.0, ge=0, le=0.3, description="lowest rate of a finding")
-    label_noise: float = Field(
-        0.05, ge=0, le=0.5, description="share of positive labels removed; as many false ones are added"
-    )
+    label_noise: float = Field(0.05, ge=0, le=0.5, description="share of positives removed; as many false ones added")
     drain_rate: float = Field(0.6, ge=0, le=1, description="share of pneumothoraces with a chest drain")
     conspicuity: float = Field(1.0, ge=0.2, le=2, description="factor on contrast and extent of the findings")
     images_a_patient: int = Field(20, ge=1, description="most images per patient (ChestX-ray14: 184)")
@@ -156,9 +154,7 @@ class DataSettings(Settings):
     @model_validator(mode="after")
     def _a_split_that_this_data_set_has(self) -> Self:
         if (self.split == "lists") != (self.lists is not None):
-            raise ValueError(
-                "split: lists needs lists: {train: FILE, validation: FILE, test: FILE}, and the other way round"
-            )
+            raise ValueError("split: lists and lists: {train: FILE, validation: FILE, test: FILE} need each other")
         if self.split == "official" and self.dataset not in ("chestxray14", "chexpert"):
             raise ValueError(f"{self.dataset} has no official split: use split: {_split_of(self.dataset)}")
         if (self.split == "medmnist-random-70-10-20") != (self.dataset == "chestmnist"):

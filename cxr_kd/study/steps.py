@@ -95,7 +95,7 @@ def _root(study: Study) -> dict[str, Any]:
 
 
 def _code() -> str:
-    """Return the SHA-256 of the library. Short steps run again if it changes; a training only if its settings change."""
+    """Return the SHA-256 of the library: if it changes, short steps run again, but no training does."""
     files = sorted(
         path for path in Path(__file__).parents[1].rglob("*.*") if path.suffix in (".py", ".html", ".css", ".yaml")
     )
