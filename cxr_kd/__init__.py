@@ -1,3 +1,74 @@
-"""Explainable knowledge distillation for on-device chest X-ray classification."""
+"""Explainable knowledge distillation for on-device chest X-ray classification.
+
+The names in `__all__` are loaded at their first use, so `import cxr_kd` stays fast. Read one radiograph with a trained
+network:
+
+    import cxr_kd, pathlib, torch
+
+    model = cxr_kd.load("model.safetensors")
+    pixels = cxr_kd.decode(pathlib.Path("radiograph.png"), model.image_size)  # uint8 (S, S)
+    logits, maps = cxr_kd.maps(model, torch.from_numpy(pixels)[None, None])  # (1, L) and (1, L, h, w)
+    probabilities = dict(zip(model.findings, logits[0].sigmoid().tolist()))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and mypy
+    from cxr_kd.data.images.decode import decode
+    from cxr_kd.data.prepare import prepare
+    from cxr_kd.distill.outputs import observe
+    from cxr_kd.explanation.cam import maps, upsample
+    from cxr_kd.models.build import build
+    from cxr_kd.models.weights import load
+    from cxr_kd.notebook import begin
+    from cxr_kd.report.page import write_report
+    from cxr_kd.study import load_study
+    from cxr_kd.training.finished_run import load_run
+    from cxr_kd.training.launch import train_over
+    from cxr_kd.training.run import train
 
 __version__ = "0.1.0"
+__all__ = [
+    "begin",
+    "build",
+    "decode",
+    "load",
+    "load_run",
+    "load_study",
+    "maps",
+    "observe",
+    "prepare",
+    "train",
+    "train_over",
+    "upsample",
+    "write_report",
+]
+_MODULES = {
+    "begin": "notebook",
+    "build": "models.build",
+    "decode": "data.images.decode",
+    "load": "models.weights",
+    "load_run": "training.finished_run",
+    "load_study": "study",
+    "maps": "explanation.cam",
+    "observe": "distill.outputs",
+    "prepare": "data.prepare",
+    "train": "training.run",
+    "train_over": "training.launch",
+    "upsample": "explanation.cam",
+    "write_report": "report.page",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

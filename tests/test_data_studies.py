@@ -1,4 +1,4 @@
-"""The shipped studies of other data sets, each from end to end on a format-true miniature that the test writes."""
+"""The shipped studies of other data sets, each run from end to end on a small copy of its format that a test writes."""
 
 import json
 import os
@@ -14,12 +14,13 @@ from miniatures import write_chexpert, write_padchest
 from own_miniatures import write_chestmnist, write_folder
 
 from cxr_kd import study as studies
+from cxr_kd.errors import ModelError
+from cxr_kd.models.run_check import check_run
 
 ROOT = Path(__file__).parent.parent
-# A budget of seconds; everything under `data:` stays as it is shipped.
+# A budget of seconds; everything under `data:` stays as shipped.
 SMALL = {
     "image_size": 32,
-    "pretrained": None,
     "teachers": ["eeea_net_c2"],
     "students": [{"network": "eeea_net_c2"}, {"network": "eeea_net_c2", "teacher": "eeea_net_c2"}],
     "teacher_views": 1,
@@ -36,7 +37,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "chestmnist": write_chestmnist,
     "own-data": write_folder,
 }
-# What the report must say of how the data were read.
+# What the report must say about how the data were read.
 TOLD = {
     "chexpert": ("(-1)", "blank"),
     "padchest": ("matched as whole labels", "by a network that learned from them"),
@@ -45,7 +46,7 @@ TOLD = {
 }
 
 
-NOWHERE = "http://127.0.0.1:9"  # nobody answers there: as without a network
+NOWHERE = "http://127.0.0.1:9"  # nothing answers there, as without a network
 
 
 def run(study: Path, data: Path | None) -> subprocess.CompletedProcess:
@@ -57,7 +58,7 @@ def run(study: Path, data: Path | None) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-@pytest.mark.parametrize("name", ["chexpert", "padchest", "own-data"])  # chestmnist fetches its own
+@pytest.mark.parametrize("name", ["chexpert", "padchest", "own-data"])  # chestmnist downloads its data
 def test_without_its_data_a_study_says_what_to_put_where(name: str, tmp_path: Path):
     ended = run(ROOT / "studies" / f"{name}.yaml", None)
     assert ended.returncode != 0
@@ -84,7 +85,8 @@ def test_a_study_runs_from_end_to_end_on_a_miniature(name: str, tmp_path: Path):
     study.parent.mkdir()
     WRITERS[name](data)
     shipped = yaml.safe_load((ROOT / "studies" / study.name).read_text())
-    study.write_text(yaml.safe_dump({**shipped, **SMALL}))
+    scratch = {} if name == "own-data" else {"pretrained": None}  # own data must need no weights as it is shipped
+    study.write_text(yaml.safe_dump({**shipped, **SMALL, **scratch}))
     ended = run(study, data)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     card = json.loads((tmp_path / "runs" / name / "data.json").read_text())
@@ -96,3 +98,24 @@ def test_a_study_runs_from_end_to_end_on_a_miniature(name: str, tmp_path: Path):
     page = (tmp_path / "reports" / name / "index.html").read_text()
     for text in TOLD[name]:
         assert text in page
+
+
+@pytest.mark.slow
+def test_a_study_that_init_wrote_runs_from_end_to_end(tmp_path: Path):
+    data, study = tmp_path / "my data", tmp_path / "studies" / "mine.yaml"
+    write_folder(data)
+    command = [sys.executable, "-m", "cxr_kd.cli", "init", str(data), "labels.csv", "--study", str(study)]
+    assert subprocess.run(command).returncode == 0
+    study.write_text(yaml.safe_dump({**yaml.safe_load(study.read_text()), **SMALL}))
+    ended = run(study, data)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "my data" in (tmp_path / "reports" / "mine" / "index.html").read_text()
+
+
+def test_own_data_needs_no_weights_of_anybody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("CXR_KD_WEIGHTS", str(tmp_path))
+    study = studies.load_study("own-data")
+    for each in study.all_runs:
+        check_run(study, each)
+    with pytest.raises(ModelError, match="ImageNet weights of eeea_net_c2"):
+        check_run(study.model_copy(update={"pretrained": "imagenet"}), study.all_runs[-1])

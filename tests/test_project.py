@@ -162,6 +162,6 @@ def test_the_hygiene_check_sees_outputs_and_misplaced_parameters(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), bad)
     assert [problem.split(": ", 1)[1].split(":")[0] for problem in hygiene(bad)] == [
         "is stored with outputs",
-        "the cells tagged 'parameters' are []; it must be the second one, and only that",
+        "the cells tagged 'parameters' are []; only the second cell must have this tag",
         "cells of more than 25 lines, whose logic belongs in the library",
     ]

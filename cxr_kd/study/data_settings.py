@@ -1,11 +1,11 @@
-"""The radiographs of a study: which data set, read how, split how; each part checked and frozen."""
+"""Settings of a study's radiographs: which data set, how it is read, how it is split; each checked and frozen."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from cxr_kd.study.settings import Settings
+from cxr_kd.study.settings import Seed, Settings
 
 DatasetName = Literal["phantom", "chestxray14", "chexpert", "padchest", "chestmnist", "folder"]
 SplitName = Literal["official", "random-70-10-20", "lists", "medmnist-random-70-10-20"]
@@ -13,29 +13,29 @@ Uncertain = Literal["zeros", "ones", "ignore"]
 Intensity = Literal["fixed", "per-image"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
-# What must lie in the folder that DATA names, in a sentence that begins "Put there".
+# What the folder that DATA names must hold: the end of a sentence that begins with "Put there".
 LAYOUTS: Mapping[str, str] = {
     "chestxray14": (
         "what the NIH Clinical Center publishes: the images, in images/ or as unpacked in images_001/images/ ... "
         "images_012/images/, with Data_Entry_2017_v2020.csv, train_val_list.txt, test_list.txt and BBox_List_2017.csv. "
-        "Part of the images will do"
+        "Part of the images is enough"
     ),
     "chexpert": (
         "what Stanford AIMI publishes: the folder CheXpert-v1.0 or CheXpert-v1.0-small, with train.csv, valid.csv, "
-        "train/ and valid/ (and test/ with test_labels.csv, where you have them). Of the full edition, which comes in "
-        "batches, move the patient folders of all training batches into train/. Part of the images will do"
+        "train/ and valid/ (and test/ with test_labels.csv, if you have them). The full edition comes in batches: move "
+        "the patient folders of all training batches into train/. Part of the images is enough"
     ),
     "padchest": (
         "what BIMCV publishes: PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv (or .csv.gz), and the PNG images, "
-        "in the folder itself, in images/, or in the numbered folders 0/ ... 54/. Part of the images will do"
+        "in the folder itself, in images/, or in the numbered folders 0/ ... 54/. Part of the images is enough"
     ),
     "chestmnist": (
         "the file chestmnist_64.npz (chestmnist.npz for 28 px, chestmnist_128.npz, chestmnist_224.npz) of MedMNIST; or "
-        "set chestmnist: {download: true} in the study, name no folder, and the medmnist package fetches it"
+        "set chestmnist: {download: true} in the study and give no folder, and the medmnist package downloads it"
     ),
     "folder": (
-        "your images (PNG, JPEG or DICOM) and a CSV file with a row an image: its path, its patient, and a column of 1 "
-        "and 0 a finding; the study's folder: settings say which columns those are"
+        "your images (PNG, JPEG or DICOM) and a CSV file with one row per image: its path, its patient, and one column "
+        "of 1 and 0 per finding. The study's `folder:` settings name the columns; `cxr-kd init` writes them for you"
     ),
 }
 
@@ -44,70 +44,68 @@ class PhantomSettings(Settings):
     """Which phantoms are drawn; phantom i is a function of these settings and i."""
 
     images: int = Field(ge=20, description="phantoms in the data set")
-    seed: int = Field(0, ge=0)
-    size: int = Field(128, ge=32, le=1024, description="pixels a side")
-    rate_factor: float = Field(1.0, gt=0, description="the real rate of every finding times this")
-    minimum_rate: float = Field(0.0, ge=0, le=0.3, description="no finding is rarer than this")
-    label_noise: float = Field(0.05, ge=0, le=0.5, description="share of positives missed, and as many made up")
+    seed: Seed = 0
+    size: int = Field(128, ge=32, le=1024, description="pixels per side")
+    rate_factor: float = Field(1.0, gt=0, description="factor on the real rate of every finding")
+    minimum_rate: float = Field(0.0, ge=0, le=0.3, description="lowest rate of a finding")
+    label_noise: float = Field(0.05, ge=0, le=0.5, description="share of positives removed; as many false ones added")
     drain_rate: float = Field(0.6, ge=0, le=1, description="share of pneumothoraces with a chest drain")
-    conspicuity: float = Field(1.0, ge=0.2, le=2, description="contrast and extent of the findings; 1 as drawn")
-    images_a_patient: int = Field(20, ge=1, description="no patient has more images (the real table: 184)")
+    conspicuity: float = Field(1.0, ge=0.2, le=2, description="factor on contrast and extent of the findings")
+    images_a_patient: int = Field(20, ge=1, description="most images per patient (ChestX-ray14: 184)")
 
     def in_words(self) -> str:
-        """What a reader of the report must know of how these phantoms differ from real radiographs."""
+        """Say how these phantoms differ from real radiographs, for readers of the report."""
         return (
             f"rates of the real table times {self.rate_factor:g}, but no finding rarer than {self.minimum_rate:.0%}; "
-            f"{self.label_noise:.0%} of the positive labels missed and as many made up; a chest drain in "
+            f"{self.label_noise:.0%} of the positive labels removed and as many false ones added; a chest drain in "
             f"{self.drain_rate:.0%} of pneumothoraces; contrast of the findings times {self.conspicuity:g}"
         )
 
 
 class ChexpertSettings(Settings):
-    """How CheXpert's labels are read: 1 and 0 are said; -1 is uncertain; a blank is a finding not mentioned."""
+    """How CheXpert's labels are read: 1 present, 0 absent, -1 uncertain, blank not mentioned."""
 
-    uncertain: Uncertain = Field(default="ignore", description="what -1 means: 0, 1, or nobody said")
-    uncertain_for: Mapping[str, Uncertain] = Field(default={}, description="another meaning for single findings")
-    blank: Literal["zeros", "ignore"] = Field(default="zeros", description="what a blank means: 0, or nobody said")
+    uncertain: Uncertain = Field(default="ignore", description="what -1 means: absent, present, or unknown")
+    uncertain_for: Mapping[str, Uncertain] = Field(default={}, description="a different meaning for single findings")
+    blank: Literal["zeros", "ignore"] = Field(default="zeros", description="what a blank means: absent or unknown")
     views: Literal["frontal", "lateral", "all"] = "frontal"
 
 
 class PadchestSettings(Settings):
-    """Which rows of PadChest are read."""
+    """Which rows of PadChest are used."""
 
     projections: tuple[str, ...] = Field(default=("PA", "AP", "AP_horizontal"), min_length=1)
     labelled_by: Literal["all", "physician"] = Field(
-        default="all", description="physicians labelled 27 %, a network the rest"
+        default="all", description="physicians labelled 27 % of the images, a network the rest"
     )
 
 
 class ChestmnistSettings(Settings):
-    """Which ChestMNIST is read."""
+    """Which size of ChestMNIST is used."""
 
-    size: Literal[28, 64, 128, 224] = Field(default=64, description="pixels a side")
-    download: bool = Field(
-        default=False, description="fetch the file through the medmnist package where it is not there"
-    )
+    size: Literal[28, 64, 128, 224] = Field(default=64, description="pixels per side")
+    download: bool = Field(default=False, description="download the file with the medmnist package if it is missing")
 
 
 class FolderSettings(Settings):
-    """A folder of one's own: a CSV file with a row an image, and which of its columns says what."""
+    """A folder of the user's own: a CSV file with one row per image, and the meaning of its columns."""
 
-    name: str = Field(default="own data", min_length=1, description="what the report calls it")
-    table: str = Field(default="labels.csv", description="the CSV file, in the data folder")
+    name: str = Field(default="own data", min_length=1, description="name of the data in the report")
+    table: str = Field(default="labels.csv", description="the CSV file, relative to the data folder")
     path: str = Field(default="path", description="column of image paths, relative to the data folder")
     patient: str = Field(default="patient_id", description="column of patient ids")
-    image: str | None = Field(default=None, description="column of image ids; none: the path is the id")
+    image: str | None = Field(default=None, description="column of image ids; default: the path is the id")
     view: str | None = None
     age: str | None = None
     sex: str | None = None
     blank: Literal["zeros", "ignore"] = Field(
-        default="ignore", description="what a blank label means: 0, or nobody said"
+        default="ignore", description="what a blank label means: absent or unknown"
     )
-    source: Mapping[str, str] = Field(default={}, description="citation, licence, ...: what the data card prints")
+    source: Mapping[str, str] = Field(default={}, description="citation, licence and so on, for the data card")
 
 
 class SplitLists(Settings):
-    """Three lists of images, a line an image, in the data folder."""
+    """Three lists of images, one image per line, relative to the data folder."""
 
     train: str
     validation: str
@@ -115,17 +113,19 @@ class SplitLists(Settings):
 
 
 class DataSettings(Settings):
-    """The radiographs of a study and how they are split; where they lie comes from DATA or CXR_KD_DATA.
+    """The radiographs of a study and how they are split. DATA or CXR_KD_DATA names their folder.
 
-    A data set's own settings stand under its name.
+    A data set's own settings are under its name.
     """
 
     dataset: DatasetName
-    findings: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(None, description="none: all it has")
+    findings: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="default: all findings of the data set"
+    )
     split: SplitName = "random-70-10-20"
-    split_seed: int = Field(default=0, ge=0)
-    validation_share: Share = Field(0.1, description="share of the official training patients kept for validation")
-    lists: SplitLists | None = Field(None, description="the lists of split: lists")
+    split_seed: Seed = 0
+    validation_share: Share = Field(0.1, description="share of the official training patients used for validation")
+    lists: SplitLists | None = Field(None, description="for split: lists")
     phantom: PhantomSettings | None = None
     chexpert: ChexpertSettings | None = None
     padchest: PadchestSettings | None = None
@@ -134,7 +134,7 @@ class DataSettings(Settings):
 
     @property
     def options(self) -> Settings | None:
-        """The data set's own settings, where the study gives any."""
+        """The data set's own settings, or None."""
         options: Settings | None = getattr(self, self.dataset, None)
         return options
 
@@ -144,23 +144,23 @@ class DataSettings(Settings):
             if name != self.dataset and getattr(self, name, None) is not None:
                 raise ValueError(f"{name!r} settings belong to dataset: {name}, not to {self.dataset}")
         if self.dataset == "phantom" and not self.phantom:
-            raise ValueError("say which: phantom: {images: 2000}")
+            raise ValueError("say how many phantoms to draw: phantom: {images: 2000}")
         if self.dataset == "folder" and not self.findings:
             raise ValueError("name the columns that are findings: findings: [Effusion, Nodule]")
         if self.findings and len(set(self.findings)) < len(self.findings):
-            raise ValueError(f"findings must each stand once, not {', '.join(self.findings)}")
+            raise ValueError(f"name each finding once; given: {', '.join(self.findings)}")
         return self
 
     @model_validator(mode="after")
     def _a_split_that_this_data_set_has(self) -> Self:
         if (self.split == "lists") != (self.lists is not None):
-            raise ValueError("split: lists and lists: {train: FILE, validation: FILE, test: FILE} go together")
+            raise ValueError("split: lists and lists: {train: FILE, validation: FILE, test: FILE} need each other")
         if self.split == "official" and self.dataset not in ("chestxray14", "chexpert"):
             raise ValueError(f"{self.dataset} has no official split: use split: {_split_of(self.dataset)}")
         if (self.split == "medmnist-random-70-10-20") != (self.dataset == "chestmnist"):
             raise ValueError(
                 "chestmnist comes without patient ids, so only its own split can be used: "
-                "split: medmnist-random-70-10-20; no other data set has that one"
+                "split: medmnist-random-70-10-20. No other data set can use that split"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""The steps of a study: which notebook runs with which parameters, after which others, and what it depends on."""
+"""The steps of a study: which notebook runs with which parameters, after which other steps."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,8 @@ from cxr_kd.study.study import Study
 class Step:
     """One notebook with its parameters.
 
-    `identity` changes exactly when a setting changes that this step itself depends on; what the steps it `needs`
-    depend on reaches it through them. `alone` asks for the machine to itself, as a latency measurement does.
+    `identity` changes exactly if a setting changes that this step itself depends on. The settings of the steps that it
+    `needs` affect it through those steps. `alone`: nothing else may run at the same time, because it measures latency.
     """
 
     notebook: str
@@ -26,7 +26,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        """The notebook's name, and the run's where it trains one: `03_distill-eeea_net_c2_alone-seed0`."""
+        """Name of the notebook and of the run that it trains, if any: `03_distill-eeea_net_c2_alone-seed0`."""
         return f"{self.notebook}{'-' + self.suffix if self.suffix else ''}"
 
     @property
@@ -35,26 +35,26 @@ class Step:
         return digest([self.notebook, {**self.parameters, "study": ""}, self.settings])
 
     def executed(self, study: Study, kind: str = "html") -> Path:
-        """Where the executed notebook is written: `html` to read, `ipynb` to open."""
+        """Return the path of the executed notebook: `html` to read, `ipynb` to open."""
         return study.report_folder / "notebooks" / f"{self.name}.{kind}"
 
 
 def steps(study: Study) -> tuple[Step, ...]:
-    """Every step of a study, in an order in which they can run."""
-    told = {"study": str(study.file)}
+    """Return every step of a study, each after the steps that it needs."""
+    file = {"study": str(study.file)}
     code = _code()
-    data = Step("01_data", told, settings={**study.data_settings(), **_root(study), "code": code})
+    data = Step("01_data", file, settings={**study.data_settings(), **_root(study), "code": code})
     teachers = {run.name: _teacher(study, run, data) for run in study.all_runs if run.role == "teacher"}
     students = [_student(study, run, data, teachers) for run in study.all_runs if run.role != "teacher"]
     trained = (*teachers.values(), *students)
     evaluation = study.evaluation.model_dump()
     asked = {**evaluation, "ablation": study.ablation.model_dump() if study.ablation else None}
-    ablation = Step("04_ablation", told, needs=trained, settings={**asked, "code": code})
-    explain = Step("05_explain", told, needs=trained, settings={**study.explanation.model_dump(), "code": code})
-    device = Step("06_device", told, needs=trained, settings={**study.device.model_dump(), "code": code}, alone=True)
+    ablation = Step("04_ablation", file, needs=trained, settings={**asked, "code": code})
+    explain = Step("05_explain", file, needs=trained, settings={**study.explanation.model_dump(), "code": code})
+    device = Step("06_device", file, needs=trained, settings={**study.device.model_dump(), "code": code}, alone=True)
     report = Step(
         "07_report",
-        told,
+        file,
         needs=(ablation, explain, device),
         settings={**asked, "title": study.title, "question": study.question, "code": code},
     )
@@ -79,19 +79,23 @@ def _student(study: Study, run: Run, data: Step, teachers: dict[str, Step]) -> S
 
 
 def _root(study: Study) -> dict[str, Any]:
-    """Where the data set lies, and what lies there: names, sizes and times of its tables, lists and folders."""
+    """Return the data set's folder, and names, sizes and times of the tables, lists and folders in it."""
     root = study.data_root()
-    if study.made_root:  # what lies there comes from settings, which are settings already
+    if study.made_root:  # its content follows from the data settings
         return {"root": str(root)}
     named = [study.data.folder.table] if study.data.folder else []
     named += list(study.data.lists.model_dump().values()) if study.data.lists else []
-    paths = {*root.iterdir(), *root.glob("*/*.csv"), *(root / name for name in named)}  # CheXpert's lie a folder down
+    paths = {
+        *root.iterdir(),
+        *root.glob("*/*.csv"),
+        *(root / name for name in named),
+    }  # CheXpert's tables are one folder down
     entries = [(str(path.relative_to(root)), path.stat()) for path in sorted(paths) if path.exists()]
     return {"root": str(root), "entries": [(name, state.st_size, state.st_mtime_ns) for name, state in entries]}
 
 
 def _code() -> str:
-    """SHA-256 of the library. Steps of seconds run again when it changes; a training only when its settings do."""
+    """Return the SHA-256 of the library: if it changes, short steps run again, but no training does."""
     files = sorted(
         path for path in Path(__file__).parents[1].rglob("*.*") if path.suffix in (".py", ".html", ".css", ".yaml")
     )

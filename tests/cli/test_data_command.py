@@ -92,7 +92,7 @@ def test_pictures_that_can_not_be_written_end_with_2_before_anything_is_decoded(
 ) -> None:
     result = run(*own, "--pictures", tmp_path / place)
     assert result.exit_code == 2
-    assert f"--pictures {tmp_path / place}: can't be written (" in result.stderr
+    assert f"--pictures {tmp_path / place}: cannot be written (" in result.stderr
     assert why in result.stderr.replace(str(tmp_path), "")
     assert result.stdout == ""
     assert "Traceback" not in result.output
@@ -101,7 +101,7 @@ def test_pictures_that_can_not_be_written_end_with_2_before_anything_is_decoded(
 def test_pictures_that_fail_at_the_end_end_with_2_as_well(own: list[str | Path], tmp_path: Path) -> None:
     result = run(*own, "--pictures", tmp_path / f"{'a' * 250}.png")  # too long with what is put around it meanwhile
     assert result.exit_code == 2
-    assert "can't be written ([Errno 36] File name too long" in result.stderr
+    assert "cannot be written ([Errno 36] File name too long" in result.stderr
     assert isinstance(result.exception, SystemExit)
 
 
@@ -140,7 +140,7 @@ def test_pictures_that_can_not_be_drawn_are_a_problem(own: list[str | Path], tmp
         (["--dataset", "chestxray14"], "no label table of ChestX-ray14. Put there"),
         (["--dataset", "folder"], "name the columns that are findings"),
         (["--dataset", "nih"], "'chestxray14'"),
-        ([], "name the data set: --dataset NAME"),
+        ([], "name the data set (--dataset NAME)"),
         (["--study", "no-such-study"], "no study 'no-such-study'"),
         (["--study", "smoke", "--dataset", "chexpert"], "is about the data set 'phantom', not 'chexpert'"),
     ],

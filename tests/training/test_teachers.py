@@ -76,11 +76,11 @@ def test_a_teacher_without_stored_answers_has_no_summary(tmp_path):
 
 def test_teachers_that_cannot_answer_together_are_refused(tmp_path):
     one, two = "{network: eeea_net_c2, teacher: ofa_595+ofa_595}", "{network: eeea_net_c2, teacher: ofa_595+resnet18}"
-    with pytest.raises(StudyError, match="must each stand once"):
+    with pytest.raises(StudyError, match="name each teacher once"):
         study_of(tmp_path, one)
     with pytest.raises(StudyError, match="'resnet18' is not among the teachers"):
         study_of(tmp_path, two)
-    with pytest.raises(StudyError, match="hint compares features, of which several teachers have no mean"):
+    with pytest.raises(StudyError, match="hint compares features, and features of several teachers cannot"):
         study_of(
             tmp_path, "{network: eeea_net_c2, teacher: ofa_595+densenet161, objective: {focal_bce: 1.0, hint: 1.0}}"
         )
