@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, file size."""
+"""Count the cost of a network: parameters, multiply-accumulates and file size."""
 
 from __future__ import annotations
 
@@ -18,34 +18,37 @@ _MEBIBYTE = 2**20
 
 
 def cost_of(name: str, image_size: int = 224) -> Cost:
-    """Cost with 14 findings at an image size in px: from the registry if it is known there, otherwise counted.
+    """Return the cost with 14 findings at an image size in px, from the registry if it is stored there, else counted.
 
     Raises ModelError for a size that the network cannot take.
     """
-    return info(name).known_cost(image_size) or count(name, image_size=image_size)
+    return info(name).known_cost(image_size) or count_cost(name, image_size=image_size)
 
 
 @lru_cache(maxsize=64)
-def count(name: str, *, findings: int = 14, image_size: int = 224) -> Cost:
-    """Count what a network costs, without making its weights; raises ModelError for a size that it can't take."""
+def count_cost(name: str, *, findings: int = 14, image_size: int = 224) -> Cost:
+    """Count the cost of a network without making its weights. Raises ModelError for a size that it cannot take."""
     return _count(_without_memory(name, tuple(f"finding {i}" for i in range(findings)), image_size))
 
 
 def parameters(model: torch.nn.Module) -> int:
-    """Count the trainable and frozen parameters; running statistics are not parameters."""
+    """Return the number of trainable and frozen parameters; running statistics are not parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def macs(model: CxrClassifier, image_size: int | None = None) -> int:
-    """Count multiply-accumulates for one image: those of convolutions, linear layers and attention.
+    """Return the multiply-accumulates for one image: those of convolutions, linear layers and attention.
 
-    Element-wise work (norms, activations) is left out, as papers do that write "FLOPs" for this figure.
+    Element-wise work (norms, activations) is left out, as in papers that call this figure "FLOPs".
     """
     return _count(_without_memory(model.name, model.findings, image_size or model.image_size)).macs
 
 
 def file_size_mb(model_or_path: CxrClassifier | Path | str) -> float:
-    """Give the size of a weights file, or of the one that a model would make, in MB of 2**20 bytes (as the paper's)."""
+    """Return the size of a weights file, or of the file that a model would make, in MB of 2**20 bytes (as the paper).
+
+    The file that a model would make is counted without its metadata.
+    """
     if isinstance(model_or_path, CxrClassifier):
         state = {key: value.contiguous() for key, value in model_or_path.state_dict().items()}
         return len(safetensors.torch.save(state)) / _MEBIBYTE

@@ -1,4 +1,4 @@
-"""What stands between the pooled features and the logits, each with its Jacobian in closed form."""
+"""Heads: the layers between the pooled features and the logits, each with its Jacobian in closed form."""
 
 import math
 from abc import abstractmethod
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 
 class Head(nn.Module):
-    """Pooled features (B, K) to logits (B, L)."""
+    """Maps pooled features (B, K) to logits (B, L)."""
 
     @abstractmethod
     def jacobian(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Give d logit / d pooled as (B, L, K), differentiable in `pooled` and in the weights."""
+        """Return d logit / d pooled as (B, L, K), differentiable in `pooled` and in the weights."""
 
 
 class LinearHead(Head):
@@ -26,18 +26,18 @@ class LinearHead(Head):
         self.output = _last_layer(features, findings)
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Give logits (B, L) for pooled features (B, K)."""
+        """Return logits (B, L) for pooled features (B, K)."""
         return self.output(pooled)
 
     def jacobian(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Give the weights, (B, L, K) without a copy."""
+        """Return the weights as (B, L, K), without a copy."""
         return self.output.weight.expand(len(pooled), -1, -1)
 
 
 class HardswishHead(Head):
     """Linear (no bias), hardswish, linear: the head of the OFA-MobileNetV3 family.
 
-    Howard et al., "Searching for MobileNetV3", ICCV 2019: features are mixed after the pooling, on one position.
+    Source: Howard et al., "Searching for MobileNetV3", ICCV 2019, where features are mixed after the pooling.
     """
 
     def __init__(self, features: int, hidden: int, findings: int) -> None:
@@ -47,20 +47,21 @@ class HardswishHead(Head):
         self.output = _last_layer(hidden, findings)
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Give logits (B, L) for pooled features (B, K)."""
+        """Return logits (B, L) for pooled features (B, K)."""
         return self.output(F.hardswish(self.hidden(pooled)))
 
     def jacobian(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Give W2 diag(hardswish'(W1 pooled)) W1, (B, L, K)."""
+        """Return W2 diag(hardswish'(W1 pooled)) W1 as (B, L, K)."""
         slope = hardswish_slope(self.hidden(pooled))  # (B, M)
         return (self.output.weight * slope.unsqueeze(1)) @ self.hidden.weight  # (B, L, M) @ (M, K)
 
 
 class LayeredHead(Head):
-    """Layers that a network has between its pooling and its last linear layer, then that layer.
+    """The layers that a network has between its pooling and its last linear layer, then a last linear layer.
 
-    Of `LAYERS` only: linear, layer norm, batch norm, and element-wise activations. In training, the statistics of a
-    batch norm count as constants for the Jacobian: the map of an image is about that image.
+    Only the layers of `LAYERS` are allowed: linear, layer norm, batch norm and element-wise activations. In training,
+    the Jacobian treats the batch statistics of a batch norm as constants: the map of an image is about that image, not
+    about the others of its batch.
     """
 
     def __init__(self, layers: Iterable[nn.Module], features: int, findings: int) -> None:
@@ -69,13 +70,13 @@ class LayeredHead(Head):
         self.output = _last_layer(features, findings)
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Give logits (B, L) for pooled features (B, K)."""
+        """Return logits (B, L) for pooled features (B, K)."""
         for layer in self.layers:
             pooled = layer(pooled)
         return self.output(pooled)
 
     def jacobian(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Give the chain rule over the layers, (B, L, K)."""
+        """Return the product of the Jacobians of all layers (the chain rule) as (B, L, K)."""
         inputs = []
         for layer in self.layers:
             inputs.append(pooled)
@@ -87,13 +88,16 @@ class LayeredHead(Head):
 
 
 def hardswish_slope(z: torch.Tensor) -> torch.Tensor:
-    """Give the derivative of hardswish(z) = z relu6(z + 3) / 6: 0 below -3, 1 above 3, (2 z + 3) / 6 between."""
+    """Return the derivative of hardswish(z) = z relu6(z + 3) / 6: 0 below -3, 1 above 3, (2 z + 3) / 6 between."""
     inside = (2 * z + 3) / 6
     return torch.where(z <= -3, torch.zeros_like(z), torch.where(z >= 3, torch.ones_like(z), inside))
 
 
 def gelu_slope(z: torch.Tensor) -> torch.Tensor:
-    """Give the derivative of gelu(z) = z Phi(z): Phi(z) + z phi(z), Phi and phi of the standard normal distribution."""
+    """Return the derivative of gelu(z) = z Phi(z): Phi(z) + z phi(z).
+
+    Phi is the cumulative distribution function of the standard normal distribution, phi its density.
+    """
     return torch.special.ndtr(z) + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
@@ -123,7 +127,7 @@ def _through_batch_norm(layer: nn.BatchNorm1d, z: torch.Tensor, jacobian: torch.
     return jacobian * (layer.weight * (variance + layer.eps).rsqrt())
 
 
-# What a LayeredHead may hold: layer type -> (layer, its input (B, K), d logit / d output) -> d logit / d input.
+# The layers that a LayeredHead can have: type -> (layer, its input (B, K), d logit / d output) -> d logit / d input.
 LAYERS: dict[type[nn.Module], Rule] = {
     nn.Linear: _through_linear,
     nn.LayerNorm: _through_layer_norm,

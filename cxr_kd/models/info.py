@@ -1,6 +1,6 @@
-"""What is known of a network before it is built, and the error of everything that can't serve.
+"""What is known of a network before it is built: its name, source, cost, image sizes and preprocessing.
 
-Importing this module loads no torch.
+Importing this module does not load torch.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ from cxr_kd.errors import ModelError
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+# Of any network, in px. Radiographs have up to about 4,000 px per side, and at this size one network already needs
+# gigabytes; a larger number is a mistake, or a damaged file's.
+LARGEST_SIZE = 4096
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, multiply-accumulates for one image, and the map's (height, width) in cells, at a size in px."""
+    """What a network costs at `image_size` px: parameters, multiply-accumulates for one image.
+
+    `cam_grid` is the (height, width) of its maps in cells at that size.
+    """
 
     parameters: int
     macs: int
@@ -29,10 +35,11 @@ class Cost:
 class NetworkInfo:
     """What is known of a network before it is built.
 
-    `published` holds figures as printed by `published_source` (parameters, macs at 224 px, file_size_mb), none for a
-    network that the registry does not list; `counted` is ours, with 14 findings at 224 px, None where it is counted
-    when asked for. `size_step`: image sizes are multiples of it. `weights_file`: what holds its ImageNet weights, by
-    the name that its publisher gave it; empty where nobody published any.
+    `published` holds figures as printed by `published_source` (parameters, macs at 224 px, file_size_mb); it is empty
+    for a network that the registry does not list. `counted` is our own count, with 14 findings at 224 px; None if it is
+    counted only when asked for. `size_step`: image sizes are multiples of it. `weights_file`: the file of its ImageNet
+    weights, by the name that its publisher gave it; empty if nobody published any. `mean`, `std`: the statistics that
+    images in [0, 1] are normalised with, per colour channel.
     """
 
     name: str
@@ -51,19 +58,20 @@ class NetworkInfo:
     std: tuple[float, float, float] = field(default=_IMAGENET_STD)
 
     def sizes(self) -> str:
-        """Say in words which image sizes are allowed."""
+        """Return in words which image sizes are allowed."""
         multiples = f", multiples of {self.size_step}" if self.size_step > 1 else ""
-        return f"from {self.smallest_size} px on{multiples}"
+        return f"{self.smallest_size} to {LARGEST_SIZE} px{multiples}"
 
     def check_size(self, image_size: int) -> None:
         """Raise ModelError naming the allowed sizes unless the network can be built for `image_size` px."""
-        if image_size >= self.smallest_size and image_size % self.size_step == 0:
+        if self.smallest_size <= image_size <= LARGEST_SIZE and image_size % self.size_step == 0:
             return
-        smallest = -(-self.smallest_size // self.size_step) * self.size_step
-        below = max(image_size // self.size_step * self.size_step, smallest)
-        nearest = " or ".join(str(size) for size in dict.fromkeys((below, below + self.size_step)))
+        step = self.size_step
+        smallest, largest = -(-self.smallest_size // step) * step, LARGEST_SIZE // step * step
+        below = min(max(image_size // step * step, smallest), largest)
+        nearest = " or ".join(str(size) for size in sorted({below, min(below + step, largest)}))
         raise ModelError(
-            f"{self.name} can't take images of {image_size} px: allowed is {self.sizes()}; the nearest: {nearest}"
+            f"{self.name} cannot take images of {image_size} px: allowed are {self.sizes()}; the nearest: {nearest}"
         )
 
     def known_cost(self, image_size: int = 224) -> Cost | None:

@@ -1,7 +1,7 @@
-"""OFA-MobileNetV3 networks: inverted bottlenecks whose kernels, widths and activations a search chose block by block.
+"""OFA-MobileNetV3 networks: inverted bottlenecks; an architecture search chose kernel, width and activation of each.
 
-One class builds EEEA-Net-C2 (Termritthikun et al., EAAI 2021, arXiv 2108.06156) and OFA-595 (Cai et al., ICLR 2020,
-arXiv 1908.09791); a plan tells them apart.
+The same classes build EEEA-Net-C2 (Termritthikun et al., EAAI 2021, arXiv 2108.06156) and OFA-595 (Cai et al., ICLR
+2020, arXiv 1908.09791) from two plans.
 """
 
 import math
@@ -18,9 +18,10 @@ from cxr_kd.models.heads import HardswishHead
 
 @dataclass(frozen=True)
 class OfaPlan:
-    """Widths of the stem, the final expansion and the head, and one row a block.
+    """The widths of the stem, the final expansion and the head, and one row per block.
 
-    A row is (in, out, kernel, stride, expanded channels with 0 for no expansion, activation, squeeze-and-excite).
+    A row is (channels in, channels out, kernel, stride, expanded channels or 0 for no expansion, activation,
+    squeeze-and-excite).
     """
 
     stem: int
@@ -105,7 +106,7 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by a gate in [0, 1] that is a function of all channels' means (Hu et al., CVPR 2018)."""
+    """Scale each channel by a gate in [0, 1], computed from the means of all channels (Hu et al., CVPR 2018)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -120,7 +121,7 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedBottleneck(nn.Module):
-    """Expand, depthwise, squeeze-and-excite, project; a shortcut where the shape does not change."""
+    """Expand, depthwise, squeeze-and-excite, project; with a shortcut if the shape does not change."""
 
     def __init__(
         self, channels: int, out: int, kernel: int, stride: int, expanded: int, activation: str, squeeze_excite: bool
@@ -154,7 +155,7 @@ class OfaFeatures(nn.Module):
 
 
 def ofa_head(plan: OfaPlan, findings: int) -> HardswishHead:
-    """Give the head of a plan's network for that many findings."""
+    """Return a head of the plan's widths for that many findings."""
     return HardswishHead(plan.final_expand, plan.feature_mix, findings)
 
 
@@ -171,17 +172,17 @@ _PUBLISHED_NAMES = (
 
 
 def published_key(key: str) -> str:
-    """Give the name that the authors' checkpoints (the darmo package) use for a key of our state dict."""
+    """Return the authors' name (the darmo package's checkpoints) for a key of our state dict."""
     for ours, theirs in _PUBLISHED_NAMES:
         key = key.replace(ours, theirs)
-    # Last, because the squeeze-and-excite layer has an `expand` of its own.
+    # Last, because the squeeze-and-excite layer also has an `expand`.
     return key if ".se.fc." in key else key.replace(".expand.", ".mobile_inverted_conv.inverted_bottleneck.")
 
 
 def from_published(
     published: Mapping[str, torch.Tensor], ours: Mapping[str, torch.Tensor], *, keep_head: bool
 ) -> dict[str, torch.Tensor]:
-    """Convert a state dict in the authors' layout to ours; without `keep_head` the last layer stays that of `ours`.
+    """Convert a state dict in the authors' layout to our keys; without `keep_head` keep the last layer of `ours`.
 
     Raises ModelError naming the first key that is missing or has another shape.
     """
@@ -191,12 +192,12 @@ def from_published(
             continue
         source = published_key(key)
         if source not in published:
-            raise ModelError(f"the published weights have no {source!r} (ours: {key!r}): is it another network's file?")
-        # Their feature mixing is a 1x1 convolution on one position; ours is the same numbers as a linear layer.
+            raise ModelError(f"the published weights have no {source!r} (ours: {key!r}): are they another network's?")
+        # Their feature mixing is a 1x1 convolution on one position; ours is a linear layer with the same numbers.
         if published[source].numel() != value.numel():
             shapes = f"{tuple(published[source].shape)} where {tuple(value.shape)} belongs"
-            raise ModelError(f"the published weights' {source!r} has shape {shapes}: is it another network's file?")
-        converted[key] = published[source].reshape(value.shape).to(value.dtype)
+            raise ModelError(f"the published weights' {source!r} has shape {shapes}: are they another network's?")
+        converted[key] = published[source].reshape(value.shape)
     return converted
 
 

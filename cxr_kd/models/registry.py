@@ -1,6 +1,6 @@
-"""The networks by name: what is known of each before it is built.
+"""The table of networks: what is known of each by its name, before it is built.
 
-Importing this module loads no torch, so that a study's names can be checked at once.
+Importing this module does not load torch, so that the names in a study file are checked at once.
 """
 
 from __future__ import annotations
@@ -8,13 +8,9 @@ from __future__ import annotations
 import difflib
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from cxr_kd.errors import ModelError
 from cxr_kd.models.info import Cost, NetworkInfo
-
-if TYPE_CHECKING:
-    pass
 
 _PAPER = "arXiv 2305.06244"
 _TEACHERS = "as given for the teachers of arXiv 2305.06244, with 14 findings"
@@ -80,7 +76,7 @@ _NETWORKS = {
             published_source=_TEACHERS,
             counted=Cost(parameters=39_461_358, macs=4_878_623_232, cam_grid=(7, 7)),
             weights_file="model.safetensors of timm/visformer_small.in1k on the Hugging Face hub",
-            # Position embeddings are made for one grid, and four strided patchings must divide the image evenly.
+            # Position embeddings are made for one grid, and patches of four sizes must divide the image evenly.
             size_step=32,
         ),
         NetworkInfo(
@@ -89,8 +85,8 @@ _NETWORKS = {
             kind="transformer",
             source="Chen et al., Searching the Search Space of Vision Transformer, NeurIPS 2021, arXiv 2111.14725",
             library="timm",
-            # Swin with windows of 7, 7, 14 and 7 cells a stage. At smaller images, a window that would be larger than
-            # the stage's map covers the map and does not shift.
+            # Swin with windows of 7, 7, 14 and 7 cells in its four stages. For smaller images, a window that would be
+            # larger than the map of its stage covers the whole map and does not shift.
             library_name="swin_s3_tiny_224",
             published=MappingProxyType({"parameters": 28_328_674}),
             published_source="the authors' network (1000-way head)",
@@ -106,22 +102,25 @@ _NETWORKS = {
 
 
 def names() -> tuple[str, ...]:
-    """Give the names of the networks that are listed here; `info` and `build` take timm's names, too."""
+    """Return the names of the networks in this table; `info` and `build` also take timm's names."""
     return tuple(_NETWORKS)
 
 
 @lru_cache(maxsize=64)
 def info(name: str) -> NetworkInfo:
-    """Give what is known of a network, listed here or timm's (which loads timm); raises ModelError for any other."""
+    """Return what is known of a network of this table or of timm (which loads timm).
+
+    Raises ModelError for an unknown name, with similar names.
+    """
     if name in _NETWORKS:
         return _NETWORKS[name]
     import timm
 
-    theirs = [*timm.list_models(), *timm.list_pretrained()]  # without the tag of their weights, and with it
-    if name in theirs:
-        from cxr_kd.models.timm_networks import describe
+    timm_names = [*timm.list_models(), *timm.list_pretrained()]  # without and with the tag of their weights
+    if name in timm_names:
+        from cxr_kd.models.timm_networks import timm_info
 
-        return describe(name)
-    close = difflib.get_close_matches(name, [*_NETWORKS, *theirs], n=3)
+        return timm_info(name)
+    close = difflib.get_close_matches(name, [*_NETWORKS, *timm_names], n=3)
     hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
     raise ModelError(f"no network is called {name!r}{hint}; allowed: {', '.join(_NETWORKS)}, and timm's names")

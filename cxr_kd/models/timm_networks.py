@@ -1,4 +1,4 @@
-"""Networks that timm ships, cut to their last feature map and with every in-place operation turned off."""
+"""Build timm's networks up to their last feature map, with every in-place operation turned off."""
 
 import inspect
 from collections.abc import Collection
@@ -12,33 +12,33 @@ from torch import nn
 from cxr_kd.errors import ModelError
 from cxr_kd.models.heads import Head
 from cxr_kd.models.info import NetworkInfo
-from cxr_kd.models.timm_heads import take_head
+from cxr_kd.models.tensor_files import LIBRARY_ERRORS
+from cxr_kd.models.timm_heads import extract_head
 
 Layout = Literal["channels first", "channels last", "tokens"]
 
-# What asks others what they hold: a module with one of these attends.
+# Names of layers that compute an attention's queries: a network that has one of them is a transformer.
 _QUERIES = ("qkv", "qk", "q", "query", "q_proj")
-
 # Parameters without weight decay in published recipes (DeiT, Swin, BEiT), although some of timm's networks, such as
 # Visformer, do not list them: position embeddings, class tokens and tables of relative positions. fnmatch patterns.
 _UNDECAYED = ("pos_embed*", "cls_token", "*relative_position_bias_table")
 
 
 class TimmFeatures(nn.Module):
-    """A timm network up to the feature map that its global mean is taken of, after the final norm (and activation).
+    """A timm network up to the feature map whose global mean its head sees, after the final norm (and activation).
 
-    `layout` is how timm gives that map: (B, K, h, w), (B, h, w, K), or tokens (B, prefix + h * w, K) row by row, of
-    which the first, such as a class token, are no part of the map. `taken`: layers that stand in the classifier's
-    head instead, its name -> timm's name.
+    `layout` is how timm returns that map: (B, K, h, w), (B, h, w, K), or tokens (B, prefix + h * w, K) row by row. The
+    prefix tokens, such as a class token, are not part of the map. `moved_layers`: layers of timm's head that are in
+    the classifier's head instead, their name there -> timm's name.
     """
 
-    network: Any  # timm's own type says nothing of `forward_features`, which all of its networks have
+    network: Any  # timm's own type does not declare `forward_features`, which all of its networks have
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
         self.layout: Layout = "channels first"
-        self.taken: dict[str, str] = {}
+        self.moved_layers: dict[str, str] = {}
         for module in network.modules():
             if hasattr(module, "inplace"):
                 module.inplace = False
@@ -48,7 +48,7 @@ class TimmFeatures(nn.Module):
         return self.as_map(self.network.forward_features(x))
 
     def as_map(self, features: torch.Tensor) -> torch.Tensor:
-        """Give what timm's `forward_features` gives as a map (B, K, h, w)."""
+        """Return the output of timm's `forward_features` as a map (B, K, h, w)."""
         if self.layout == "channels last":
             return features.permute(0, 3, 1, 2)
         if self.layout == "tokens":
@@ -65,25 +65,25 @@ class TimmFeatures(nn.Module):
 def build_timm(timm_name: str, image_size: int, findings: int) -> tuple[TimmFeatures, Head]:
     """Build a timm network for images of `image_size` px as its features and a head for `findings`.
 
-    Both are held against timm's own forward: the head must see no more than the global mean of the features. Networks
-    that ask their class token (ViT, DeiT) are built with timm's `global_pool="avg"`, so that they are asked about the
-    mean of their image tokens, after the final norm. Swin's windows are no larger than its maps, as timm makes them.
-    Raises ModelError with the reason for a network that can't serve, or not at this size.
+    Both are compared with timm's own forward: the head must see no more than the global mean of the features. Networks
+    whose head sees a class token (ViT, DeiT) are built with timm's `global_pool="avg"`, so their head sees the mean of
+    the image tokens, after the final norm. Swin's windows are at most as large as its maps, as timm makes them. Raises
+    ModelError with the reason if the network, or this size, cannot be used.
     """
     try:
         backbone = TimmFeatures(_create(timm_name, image_size))
-        head = _find(backbone, image_size, findings)
-    except Exception as error:  # what timm can't build, or run, at a size fails in the network's own way
+        head = _adapt(backbone, image_size, findings)
+    except LIBRARY_ERRORS as error:
         size = _record(timm_name).input_size[-1]
         reason = str(error) or type(error).__name__
         raise ModelError(
-            f"timm's {timm_name} can't serve for images of {image_size} px (timm made it for {size} px): {reason}"
+            f"timm's {timm_name} cannot be used for images of {image_size} px (timm made it for {size} px): {reason}"
         ) from error
     return backbone.train(), head.train()
 
 
-def describe(timm_name: str) -> NetworkInfo:
-    """Say what is known of any timm network: from timm's own record of it, and by building it without memory."""
+def timm_info(timm_name: str) -> NetworkInfo:
+    """Return what is known of a timm network, from timm's record of it and from building it without memory."""
     with torch.device("meta"):
         network: Any = timm.create_model(timm_name, num_classes=0)
     record = _record(timm_name)
@@ -107,7 +107,7 @@ def describe(timm_name: str) -> NetworkInfo:
 
 
 def _record(timm_name: str) -> Any:
-    """What timm keeps of a network: its input, its statistics, its weights."""
+    """Return timm's record of a network: its input size, its image statistics, its weights."""
     return timm.get_pretrained_cfg(timm_name, allow_unregistered=False)
 
 
@@ -130,8 +130,11 @@ def _create(timm_name: str, image_size: int) -> Any:
 
 
 @torch.no_grad()
-def _find(backbone: TimmFeatures, image_size: int, findings: int) -> Head:
-    """Find the layout of a network's last map, then its head, from one image of noise."""
+def _adapt(backbone: TimmFeatures, image_size: int, findings: int) -> Head:
+    """Set the layout of a backbone's last map, and move its head's layers into a head, which is returned.
+
+    Both are found by running the network on one image of noise.
+    """
     network = backbone.network.eval()
     image = _noise(1, 3, image_size, image_size).to(next(network.parameters()).device)
     hooks = [module.register_forward_pre_hook(_check_edge) for module in network.modules() if _cuts_patches(module)]
@@ -145,9 +148,10 @@ def _find(backbone: TimmFeatures, image_size: int, findings: int) -> Head:
         _check_order(backbone, features, image)
     elif getattr(network, "output_fmt", "NCHW") == "NHWC":
         backbone.layout = "channels last"
-    # Noise once more: what an untrained network gives may be too faint to tell two heads apart.
+    # Noise again: the features of an untrained network may be too small to tell two heads apart.
     features = _noise(*features.shape).to(features.device)
-    head, backbone.taken = take_head(network, features, backbone.as_map(features).mean(dim=(2, 3)), findings)
+    pooled = backbone.as_map(features).mean(dim=(2, 3))
+    head, backbone.moved_layers = extract_head(network, features, pooled, findings)
     return head
 
 
@@ -156,18 +160,18 @@ def _cuts_patches(module: nn.Module) -> bool:
 
 
 def _check_edge(module: Any, inputs: tuple[torch.Tensor]) -> None:
-    """Refuse a size that patches do not cover: the edge of the image would be left out without a word."""
+    """Raise ModelError if patches do not cover the whole map: the edge of the image would be left out silently."""
     side, patch = inputs[0].shape[-1], module.stride[0]
     if side % patch:
         raise ModelError(f"it cuts a map of {side} cells into patches of {patch}, and would leave out the edge")
 
 
 def _check_order(backbone: TimmFeatures, features: torch.Tensor, image: torch.Tensor) -> None:
-    """Hold our order of the tokens against timm's own, or maps would show the wrong places."""
+    """Raise ModelError unless our order of the tokens is timm's own: otherwise maps would show the wrong places."""
     network = backbone.network
     cells = features.shape[1] - getattr(network, "num_prefix_tokens", 0)
     if isqrt(cells) ** 2 != cells:
-        raise ModelError(f"its {cells} last tokens are no square map")
+        raise ModelError(f"its {cells} last tokens are not a square map")
     found = backbone.as_map(features)
     settings = {"indices": 1, "norm": hasattr(network, "norm"), "intermediates_only": True}
     (expected,) = network.forward_intermediates(image, **settings)

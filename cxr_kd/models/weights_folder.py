@@ -1,4 +1,7 @@
-"""The folder of published weights. Importing this module loads no torch, so that a study can be checked at once."""
+"""Find published ImageNet weights in the weights folder, and say which file is missing.
+
+Importing this module does not load torch, so that a study is checked at once, before anything is trained.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from cxr_kd.models.registry import info
 
 
 def weights_folder() -> Path:
-    """Give the folder that published weights are looked for in: CXR_KD_WEIGHTS, or `weights/` in the project."""
+    """Return the folder of published weights: the variable CXR_KD_WEIGHTS, or `weights/` in the project."""
     if os.environ.get("CXR_KD_WEIGHTS"):
         return Path(os.environ["CXR_KD_WEIGHTS"])
     project = Path(__file__).resolve().parents[2]
@@ -18,20 +21,20 @@ def weights_folder() -> Path:
 
 
 def imagenet_file(name: str) -> Path | None:
-    """The file of a network's ImageNet weights in the weights folder (NAME.safetensors, .pt or .pth), or None."""
+    """Return the file of a network's ImageNet weights (NAME.safetensors, .pt or .pth), or None if there is none."""
     places = [weights_folder() / f"{name}{suffix}" for suffix in (".safetensors", ".pt", ".pth")]
     return next((place for place in places if place.is_file()), None)
 
 
 def imagenet_advice(name: str) -> str:
-    """Say which file to put where."""
-    file = info(name).weights_file or "a file of your own, for nobody published any,"
+    """Return the advice which file to put where."""
+    file = info(name).weights_file or "a file of your own (nobody published one)"
     where = f"put {file} at {weights_folder() / name} with its own suffix (.pt or .safetensors)"
     return f"{where}, or name another folder in CXR_KD_WEIGHTS"
 
 
 def check_imagenet(name: str) -> None:
-    """Raise ModelError where a network's ImageNet weights can't be had: in no file, and on no hub."""
+    """Raise ModelError if a network's ImageNet weights are neither in the weights folder nor on a hub."""
     network = info(name)
     if (network.library == "ours" or not network.weights_file) and imagenet_file(name) is None:
         raise ModelError(f"the ImageNet weights of {name} are on no hub: {imagenet_advice(name)}")

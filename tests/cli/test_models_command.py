@@ -31,5 +31,5 @@ def test_json_for_programs_at_another_size():
 
 def test_a_network_that_can_not_take_the_size_says_so_and_the_others_are_listed():
     output = run("--image-size", "40")
-    assert "visformer_s can't take images of 40 px" in output
+    assert "visformer_s cannot take images of 40 px" in output
     assert "2x2" in next(line for line in output.splitlines() if "eeea_net_c2" in line)

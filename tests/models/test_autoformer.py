@@ -6,7 +6,7 @@ import torch
 
 from cxr_kd.errors import ModelError
 from cxr_kd.models.build import build
-from cxr_kd.models.cost import count
+from cxr_kd.models.cost import count_cost
 from cxr_kd.models.published_weights import load_published
 
 THOUSAND = tuple(str(i) for i in range(1000))
@@ -14,7 +14,7 @@ TABLE = "layers.2.blocks.1.attn.relative_position_bias_table"
 
 
 def test_parameters_are_exactly_the_published():
-    assert count("autoformer_v2_t", findings=1000).parameters == 28_328_674
+    assert count_cost("autoformer_v2_t", findings=1000).parameters == 28_328_674
 
 
 def test_published_keys_are_the_authors(oracle, autoformer_state):

@@ -98,7 +98,7 @@ def test_a_fresh_network_starts_calm_and_learns(model):
         (torch.zeros(1, 1, 32, SIZE), r"got \(1, 1, 32, 64\)"),
         (torch.zeros(SIZE, SIZE), r"got \(64, 64\)"),
         (torch.zeros(1, 1, SIZE, SIZE, dtype=torch.int64), r"got torch.int64"),
-        (torch.full((1, 1, SIZE, SIZE), 200.0), r"floats from 200 to 200: .*divide it by 255"),
+        (torch.full((1, 1, SIZE, SIZE), 200.0), r"floats from 200 to 200: .*divide them by 255"),
         (torch.full((1, 1, SIZE, SIZE), -0.5), r"floats from -0.5"),
         (torch.full((1, 1, SIZE, SIZE), float("nan")), r"floats from nan"),
     ],

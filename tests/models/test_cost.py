@@ -3,33 +3,33 @@
 import pytest
 
 from cxr_kd.models.build import build
-from cxr_kd.models.cost import count, file_size_mb, macs, parameters
+from cxr_kd.models.cost import count_cost, file_size_mb, macs, parameters
 from cxr_kd.models.registry import info, names
 from cxr_kd.models.weights import save
 
 
 @pytest.mark.parametrize("name", names())
 def test_what_the_registry_prints_is_what_is_counted(name):
-    assert info(name).counted == count(name)
+    assert info(name).counted == count_cost(name)
 
 
 @pytest.mark.parametrize("name", names())
 def test_counts_are_close_to_the_published(name):
     published = info(name).published
-    assert count(name).macs == pytest.approx(published.get("macs", count(name).macs), rel=0.05)
+    assert count_cost(name).macs == pytest.approx(published.get("macs", count_cost(name).macs), rel=0.05)
     findings = 1000 if "1000-way" in info(name).published_source else 14
-    assert count(name, findings=findings).parameters == pytest.approx(published["parameters"], rel=0.01)
+    assert count_cost(name, findings=findings).parameters == pytest.approx(published["parameters"], rel=0.01)
 
 
 def test_a_head_costs_its_products(findings):
-    fourteen, one = count("densenet121"), count("densenet121", findings=1)
+    fourteen, one = count_cost("densenet121"), count_cost("densenet121", findings=1)
     assert fourteen.macs - one.macs == 13 * 1024
     assert fourteen.parameters - one.parameters == 13 * (1024 + 1)
 
 
 def test_macs_of_a_model_at_its_own_and_at_another_size(findings):
     model = build("eeea_net_c2", findings, image_size=64)
-    assert macs(model) == count("eeea_net_c2", image_size=64).macs
+    assert macs(model) == count_cost("eeea_net_c2", image_size=64).macs
     assert macs(model, 224) == info("eeea_net_c2").counted.macs
     assert parameters(model) == info("eeea_net_c2").counted.parameters
 

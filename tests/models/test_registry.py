@@ -34,16 +34,16 @@ def test_a_name_like_no_other_is_answered_with_ours():
         info("?")
 
 
-@pytest.mark.parametrize("findings", [[], ["Mass", "Mass"]])
-def test_findings_are_one_or_more_each_once(findings):
-    with pytest.raises(ModelError, match="one or more findings, each once"):
+@pytest.mark.parametrize("findings", [[], ["Mass", "Mass"], ["Mass", ""], ["Mass", 3], ["Mass", None]])
+def test_findings_are_one_or_more_names_each_once(findings):
+    with pytest.raises(ModelError, match="one or more findings, each a name and each once"):
         build("eeea_net_c2", findings)
 
 
 def test_sizes_that_a_network_can_not_take_are_refused_with_those_it_can():
-    with pytest.raises(ModelError, match=r"visformer_s can't take images of 100 px: .*multiples of 32.* 96 or 128"):
+    with pytest.raises(ModelError, match=r"visformer_s cannot take images of 100 px: .*multiples of 32.* 96 or 128"):
         build("visformer_s", ["Mass"], image_size=100)
-    with pytest.raises(ModelError, match=r"eeea_net_c2 can't take images of 31 px: allowed is from 32 px on"):
+    with pytest.raises(ModelError, match=r"eeea_net_c2 cannot take images of 31 px: allowed are 32 to 4096 px"):
         build("eeea_net_c2", ["Mass"], image_size=31)
 
 

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from cxr_kd.errors import ModelError
 from cxr_kd.explanation.cam import maps
 from cxr_kd.models.build import build
-from cxr_kd.models.cost import cost_of, count
+from cxr_kd.models.cost import cost_of, count_cost
 from cxr_kd.models.published_weights import load_published
 from cxr_kd.models.registry import info, names
-from cxr_kd.models.timm_heads import take_head
+from cxr_kd.models.timm_heads import extract_head
 from cxr_kd.models.weights import load, save
 
 SIZE = 64
@@ -108,7 +108,7 @@ def test_a_saved_model_is_rebuilt_from_its_file_alone(model, tmp_path):
 
 
 def test_costs_are_counted_without_weights(model):
-    cost = count(model.name, findings=len(FINDINGS), image_size=SIZE)
+    cost = count_cost(model.name, findings=len(FINDINGS), image_size=SIZE)
     assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert cost.cam_grid == tuple(model.features(radiographs(1)).shape[-2:])
     assert cost_of(model.name, SIZE).macs > 1e6
@@ -152,7 +152,7 @@ def test_what_timm_knows_of_a_network_is_used():
         ("deit_tiny_distilled_patch16_224", 64, "reads the class and distillation tokens"),
         ("efficientvit_b0", 64, "sees more than the global mean of its last map"),
         ("crossvit_tiny_240", 240, "features are not one map"),
-        ("volo_d1_224", 64, "17 last tokens are no square map"),
+        ("volo_d1_224", 64, "17 last tokens are not a square map"),
         ("efficientformer_l1", 64, r"images of 64 px \(timm made it for 224 px\): The size of tensor"),
         ("vgg11", 64, r"runs 'pre_logits\.fc1', a Conv2d"),
         ("visformer_tiny", 40, "a map of 5 cells into patches of 2"),
@@ -162,7 +162,7 @@ def test_what_timm_knows_of_a_network_is_used():
     ],
 )
 def test_what_can_not_serve_is_refused_with_the_reason(name, size, reason):
-    with pytest.raises(ModelError, match=rf"{name} can't .*{reason}"):
+    with pytest.raises(ModelError, match=rf"{name} cannot .*{reason}"):
         build(name, ["Mass"], image_size=size)
 
 
@@ -171,7 +171,7 @@ def test_another_pooling_is_found_out(pooling, reason):
     network = timm.create_model("resnet18", num_classes=0, global_pool=pooling).eval()
     features = torch.randn(1, 512, 2, 2)
     with pytest.raises(ModelError, match=reason):
-        take_head(network, features, features.mean(dim=(2, 3)), 3)
+        extract_head(network, features, features.mean(dim=(2, 3)), 3)
 
 
 def test_a_head_that_sees_more_than_the_mean_is_found_out():
@@ -179,4 +179,4 @@ def test_a_head_that_sees_more_than_the_mean_is_found_out():
     features = torch.randn(1, 512, 2, 2)
     network.forward_head = lambda x, pre_logits: x.square().mean(dim=(2, 3))
     with pytest.raises(ModelError, match="sees more than the global mean"):
-        take_head(network, features, features.mean(dim=(2, 3)), 3)
+        extract_head(network, features, features.mean(dim=(2, 3)), 3)
