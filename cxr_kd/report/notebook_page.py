@@ -1,7 +1,7 @@
 """An executed notebook as one HTML page that needs no network and runs no script.
 
-nbconvert's own page loads require.js, MathJax, mermaid and widgets from the network, and puts HTML outputs into the page
-as they are. This page differs in three things:
+nbconvert's own page loads require.js, MathJax, mermaid and widgets from the network, and copies HTML outputs unchanged.
+This page differs in three things:
 
 - The template `templates/notebook.html.j2` has no scripts.
 - HTML and Markdown are cleaned: tags that are not listed here become text; other attributes are dropped.
@@ -22,8 +22,30 @@ from nbformat import NotebookNode
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
-TAGS = ("a abbr b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre small span strong sub "
-        "sup table tbody td tfoot th thead tr ul").split()  # fmt: skip
+TAGS = [
+    *("a", "abbr", "b", "code", "del", "em", "i", "small", "span", "strong", "sub", "sup"),
+    *(
+        "blockquote",
+        "br",
+        "dd",
+        "div",
+        "dl",
+        "dt",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "ul",
+    ),
+    *("table", "tbody", "td", "tfoot", "th", "thead", "tr"),
+]
 ATTRIBUTES = {
     "*": ["class", "id", "style", "title"],
     "a": ["href"],
