@@ -86,7 +86,7 @@ def test_a_study_that_is_not_there_is_one_sentence(tmp_path):
     assert refused.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["010.yaml", "a: b.yaml", 'it\'s "smoke" `touch executed` {x}.yaml'])
+@pytest.mark.parametrize("name", ["010.yaml", "a: b.yaml", 'it\'s "smoke" `touch executed`.yaml'])
 def test_snakemake_plans_a_study_whose_path_is_odd(tmp_path, name):
     folder = tmp_path / ODD_FOLDER
     (folder / "studies").mkdir(parents=True)
