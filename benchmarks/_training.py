@@ -1,4 +1,4 @@
-"""What the three benchmarks of training share: a tiny data set at 224 px, networks, and a clock."""
+"""Shared by the three benchmarks of training: a tiny data set at 224 px, networks, and a clock."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ HERE = Processes.here()
 
 
 def files(root: Path, images: int) -> CxrTable:
-    """PNG files of 1024 x 1024 phantoms, as large as those of ChestX-ray14, with labels drawn at random."""
+    """Write PNG files of phantoms, 1024 x 1024 px like those of ChestX-ray14, and return their table with random labels."""
     root.mkdir()
     table = write_files(root, images, min(images, 8))
     random = np.random.default_rng(0)
@@ -36,35 +36,37 @@ def files(root: Path, images: int) -> CxrTable:
 
 
 def batches(table: CxrTable, folder: Path) -> Batches:
-    """The training batches of a study, from a cache."""
+    """Return training batches from a cache, as a study makes them."""
     cache = build_cache(table, folder, SIZE, progress=False)
     ids = list(table.frame["image_id"])
     return Batches(cache, table, ids, batch_size=BATCH_SIZE, augment=Augmentation(), shuffle=True, views=1)
 
 
 def network(name: str = "eeea_net_c2") -> CxrClassifier:
+    """Return a network with the same random weights every time."""
     torch.manual_seed(0)
     return build(name, FINDINGS, image_size=SIZE).to(HERE.device)
 
 
 def learner(weights: dict[LossName, float], precision: str = "float32") -> TrainStep:
-    """A student as `training.fit` trains it."""
+    """Return a student in training mode, with its objective and optimiser, as `training.fit` makes it."""
     training = Training.model_validate({"epochs": 1, "batch_size": BATCH_SIZE, "precision": precision})
     learning = TrainStep(network(), Objective(weights), training, HERE)
     learning.model.train()
     return learning
 
 
-def step(learning: TrainStep, batch, teacher=None) -> float:
-    """One step as `training.fit` takes it, the waiting for its numbers included."""
+def step(learning: TrainStep, batch, source=None) -> float:
+    """Take one step as `training.fit` does, including the wait for its numbers."""
     learning.start_step(1e-3)
-    values = learning.backward(batch, None if teacher is None else teacher.of(batch))
+    values = learning.backward(batch, None if source is None else source.of(batch))
     total = float(torch.stack(list(values.values())).sum()) + float(learning.clip())
     learning.step(0)
     return total
 
 
 def seconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes, including the work that it leaves to a graphics card."""
     start = time.perf_counter()
     call()
     if HERE.device != "cpu":
@@ -73,6 +75,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def machine() -> dict[str, object]:
+    """Return what a result depends on besides the code."""
     from cxr_kd.device.latency import cpu_name
 
     card = {} if HERE.device == "cpu" else {"gpu": torch.cuda.get_device_name()}

@@ -29,15 +29,15 @@ def main() -> None:
         loader = batches(files(Path(folder, "source"), IMAGES), Path(folder, "cache"))
         alone, distilled = learner(ALONE), learner(DISTILLED)
         needs, device = distilled.objective.needs, "cpu"
-        answers = compute_answers(network(TEACHER), loader, Path(folder), "key", needs=needs, device=device)
-        kept_mb = answers_summary(Path(folder))["mb"]
+        source = compute_answers(network(TEACHER), loader, Path(folder), "key", needs=needs, device=device)
+        stored_mb = answers_summary(Path(folder))["mb"]
         some = list(islice(loader.epoch(0), 4))
         times: dict[str, list[float]] = {"alone": [], "distilled": []}
-        for number in range(-2, rounds):  # the first two allocate
+        for number in range(-2, rounds):  # the first two rounds allocate memory
             batch = some[number % len(some)]
             spent = {
                 "alone": seconds(lambda batch=batch: step(alone, batch)),
-                "distilled": seconds(lambda batch=batch: step(distilled, batch, answers)),
+                "distilled": seconds(lambda batch=batch: step(distilled, batch, source)),
             }
             for side in times if number >= 0 else ():
                 times[side].append(spent[side])
@@ -47,14 +47,14 @@ def main() -> None:
         "step_ms_alone": round(1e3 * other, 1),
         "images_per_second_distilled": round(BATCH_SIZE / one, 1),
         "images_per_second_alone": round(BATCH_SIZE / other, 1),
-        "kept_bytes_an_image_and_view": round(kept_mb * 2**20 / IMAGES),
+        "stored_bytes_per_image_and_view": round(stored_mb * 2**20 / IMAGES),
         "objective": DISTILLED,
         "teacher": TEACHER,
         "rounds": rounds,
         **machine(),
     }
-    answer = {"name": "distill_step", "ratio": round(one / other, 3), "better": "lower", "bar": BAR, "limit": 1.0}
-    print(json.dumps({**answer, "detail": detail}))
+    result = {"name": "distill_step", "ratio": round(one / other, 3), "better": "lower", "bar": BAR, "limit": 1.0}
+    print(json.dumps({**result, "detail": detail}))
 
 
 if __name__ == "__main__":

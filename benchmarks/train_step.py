@@ -1,12 +1,12 @@
-"""EEEA-Net-C2's training step at 224 px, against the plain one: eager, NCHW, float32, torch's default AdamW.
+"""EEEA-Net-C2's training step at 224 px, compared with a plain one: eager, NCHW, float32, torch's default AdamW.
 
-Both sides in turn on the same batch; ours is `training.train_step`'s step (channels-last, fused AdamW). `ratio` is the
-plain step's median time over ours. `detail` says what each of the two brings, what torch.compile would bring beside
-them (not in `--quick`: compiling takes a minute), and where the time of ours goes: the 7 x 7 depthwise layers by
-themselves, forward and backward, with the arithmetic and the memory traffic that they reach beside what a matrix
-product and a copy reach on this machine. The limit is the plain step over the time that the whole step's arithmetic
-would take at the speed of that matrix product, or, if longer, the time that its activations' memory traffic would take
-at the speed of that copy.
+Both take turns on the same batch; ours is the step of `training.train_step` (channels-last, fused AdamW). `ratio` is
+the plain step's median time divided by ours. `detail` holds what each of the two measures gains alone, what
+torch.compile would gain besides (not with `--quick`, because compiling takes a minute), and where our time goes: the
+7 x 7 depthwise layers alone, forward and backward, with their arithmetic and memory throughput next to those of a
+matrix product and a copy on this machine. `limit` is the plain step's time divided by the larger of two times: that of
+the whole step's arithmetic at the speed of the matrix product, and that of its activations' memory traffic at the speed
+of the copy.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BAR = 1.2
 
 
 def plain(layout: torch.memory_format, *, fused: bool, compiled: bool = False) -> Callable[[object], float]:
-    """A step written plainly."""
+    """Return a function that takes one plain step with a batch."""
     model = network().train().to(memory_format=layout)
     forward = torch.compile(model, dynamic=False) if compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), fused=fused or None)
@@ -46,11 +46,12 @@ def plain(layout: torch.memory_format, *, fused: bool, compiled: bool = False) -
 
 
 def fastest(call: Callable[[], object], rounds: int = 5) -> float:
+    """Return the shortest time of a call in seconds."""
     return min(seconds(call) for _ in range(rounds + 1))
 
 
 def depthwise_profile(rounds: int) -> list[dict[str, object]]:
-    """Each 7 x 7 depthwise layer at its own input, channels-last: milliseconds, GFLOP/s and GB/s of its three parts."""
+    """Return ms, GFLOP/s and GB/s of the three parts of each 7 x 7 depthwise layer, channels-last, at its own input."""
     model, inputs = network().train().to(memory_format=torch.channels_last), {}
     layers = [each for each in model.modules() if isinstance(each, nn.Conv2d) and each.groups > 1]
     layers = [each for each in layers if each.kernel_size == (7, 7)]
@@ -91,7 +92,7 @@ def depthwise_profile(rounds: int) -> list[dict[str, object]]:
 
 
 def activations_bytes() -> int:
-    """Bytes of all that convolutions, norms, activations and linear layers write in one forward pass."""
+    """Return the bytes that convolutions, norms, activations and linear layers write in one forward pass."""
     model, counted = network().train(), []
     for module in model.modules():
         if not list(module.children()):
@@ -101,7 +102,7 @@ def activations_bytes() -> int:
 
 
 def machine_speed() -> tuple[float, float]:
-    """What this machine reaches: FLOP/s of a matrix product, bytes/s that a copy reads and writes."""
+    """Return this machine's FLOP/s in a matrix product, and the bytes/s that a copy reads and writes."""
     a, b = (torch.rand(2048, 2048, device=HERE.device) for _ in range(2))
     source = torch.rand(2**26, device=HERE.device)
     target = torch.empty_like(source)
@@ -139,7 +140,7 @@ def main() -> None:
     profile = depthwise_profile(3 if quick else 10)
     depthwise = sum(row[key] for row in profile for key in row if key.startswith("ms_"))
     arithmetic = 3 * 2 * macs(network().cpu(), SIZE) * BATCH_SIZE / flops
-    # Forward: written and read once. Backward: the gradient written and read once, the activation read again.
+    # Forward: written once and read once. Backward: gradient written and read once, activation read again.
     traffic = 5 * activations_bytes() / copied
     detail = {
         "step_ms": {side: round(1e3 * value, 1) for side, value in medians.items()},
@@ -156,8 +157,8 @@ def main() -> None:
         **machine(),
     }
     ratio, limit = medians["plain"] / medians["ours"], medians["plain"] / max(arithmetic, traffic)
-    answer = {"name": "train_step", "ratio": round(ratio, 3), "better": "higher", "bar": BAR, "limit": round(limit, 2)}
-    print(json.dumps({**answer, "detail": detail}))
+    result = {"name": "train_step", "ratio": round(ratio, 3), "better": "higher", "bar": BAR, "limit": round(limit, 2)}
+    print(json.dumps({**result, "detail": detail}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Batch normalisation over the batch of all processes, so that several train as one does.
+"""Batch normalisation with statistics over all processes, so that several processes train as one does.
 
-torch's SyncBatchNorm does the same on graphics cards and refuses a CPU, where its agreement with one process could be
-tested; this one runs on both.
+torch's SyncBatchNorm does the same on graphics cards but refuses to run on a CPU. This version runs on both, so that
+its agreement with one process can be tested anywhere.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def global_statistics(network: nn.Module, processes: int) -> Iterator[None]:
-    """Within it, the network's batch normalisation takes the statistics of the images of all processes in training.
+    """Make batch normalisation in training mode use the images of all processes within this context.
 
-    Its weights, buffers and their names stay what they are. Nothing changes for one process.
+    Weights, buffers and their names do not change. For one process, nothing changes.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)] if processes > 1 else []
     for norm in norms:
@@ -27,40 +27,40 @@ def global_statistics(network: nn.Module, processes: int) -> Iterator[None]:
         yield
     finally:
         for norm in norms:
-            del norm.forward  # the class's own is behind it
+            del norm.forward  # uncovers the method of the class
 
 
 def _forward(norm: Any, x: Tensor) -> Tensor:
     if not norm.training:
-        own: Tensor = type(norm).forward(norm, x)
-        return own
+        unchanged: Tensor = type(norm).forward(norm, x)
+        return unchanged
     normalised = _normalised(norm, x)
-    for then in ("drop", "act"):  # timm's BatchNormAct2d goes on with these
-        normalised = getattr(norm, then, nn.Identity())(normalised)
+    for name in ("drop", "act"):  # timm's BatchNormAct2d applies these after the normalisation
+        normalised = getattr(norm, name, nn.Identity())(normalised)
     return normalised
 
 
 def _normalised(norm: _BatchNorm, x: Tensor) -> Tensor:
-    """x (B, K, ...) normalised by the mean and the variance of each channel over all processes."""
+    """Return x (B, K, ...) normalised by each channel's mean and variance over all processes."""
     axes, dtype = [axis for axis in range(x.ndim) if axis != 1], x.dtype
     x = x.float() if dtype in (torch.float16, torch.bfloat16) else x
     count = x.new_full((1,), x.numel() / x.shape[1])
     sums: Any = _Sum.apply(torch.cat([x.sum(axes), count]))
     total = sums[-1].detach()
     mean = _channels(sums[:-1] / total, x)
-    centred = x - mean  # two sums rather than one of squares, which would cancel
+    centred = x - mean  # a second pass: the difference of large sums of squares would lose precision
     squares: Any = _Sum.apply(centred.square().sum(axes))
     variance = squares / total
     with torch.no_grad():
-        _remember(norm, mean.flatten(), variance * total / (total - 1))
+        _update_running(norm, mean.flatten(), variance * total / (total - 1))
     normalised = centred * _channels((variance + norm.eps).rsqrt(), x)
     if norm.affine:
         normalised = normalised * _channels(norm.weight, x) + _channels(norm.bias, x)
     return normalised.to(dtype)
 
 
-def _remember(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    """Move the running statistics, as `nn.BatchNorm2d` does."""
+def _update_running(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Update the running statistics as `nn.BatchNorm2d` does."""
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked.add_(1)
@@ -74,7 +74,7 @@ def _channels(values: Tensor, like: Tensor) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over processes; each one's loss depends on it, so gradients are summed too."""
+    """The sum over processes. The loss of every process depends on it, so its gradients are summed too."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
