@@ -1,12 +1,12 @@
-"""Every error that a user can fix. Their messages say what was found, where, and what to do.
+"""Errors that a user can fix. Each message says what was found, where, and what to do.
 
-The command line prints the message alone; anything else is a defect of this project and keeps its traceback. This
+The command line prints only the message. Any other exception is a defect of this project and keeps its traceback. This
 module imports nothing heavy, because processes that decode images import it.
 """
 
 from errno import EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 
-# What the system says of a name that is no file's, and of a place in a file that only damaged content asks for.
+# Errors of the system about a name without a file, or about a position in a file that only damaged content names.
 _NOT_OF_STORAGE = (None, ENOENT, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG, EINVAL)
 
 
@@ -19,11 +19,14 @@ class StudyError(CxrKdError):
 
 
 class DataError(CxrKdError):
-    """Data cannot be used as they are."""
+    """A data set, one of its files, or something made from them cannot be used as it is."""
 
 
 class StorageError(DataError):
-    """A file cannot be read now although it may be intact: the disk, network, permission or decoding time failed."""
+    """A file cannot be read or written now although nothing may be wrong with its content.
+
+    The disk is full or failing, the network or the permission is missing, or decoding took too long.
+    """
 
 
 class ModelError(CxrKdError, ValueError):
@@ -39,7 +42,7 @@ class TrainingError(CxrKdError):
 
 
 class OtherProcessError(CxrKdError):
-    """The first of several training processes stopped; the message is the one it gave."""
+    """The first of several training processes stopped; its message is repeated."""
 
 
 class PredictionsError(CxrKdError):
@@ -51,8 +54,8 @@ class ReportError(CxrKdError):
 
 
 def is_of_storage(error: BaseException) -> bool:
-    """Say whether an error is about reading a file, not about what is in it or about there being none.
+    """Return whether an error is about reading a file, not about its content or its absence.
 
-    Pillow raises OSErrors about content too; they have no number.
+    Pillow raises OSErrors about content too; they have no error number.
     """
     return isinstance(error, OSError) and error.errno not in _NOT_OF_STORAGE

@@ -15,7 +15,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import ENOENT
+from errno import ENAMETOOLONG, ENOENT
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (None, ENOENT):  # of a library about content, or of a file that is read in this context
+        if error.errno in (None, ENOENT, ENAMETOOLONG):  # about content, a file that is read here, or a name
             raise
         raise StorageError(
             f"cannot write to {folder} ({error.strerror}): make room or check the permissions, then run the same "

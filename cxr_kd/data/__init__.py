@@ -1,4 +1,4 @@
-"""A dataset on disk, to a table, to a memory-mapped array, to batches."""
+"""From a data set on the disk to a table of images, to a cache of pixels, to batches."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ READERS = {
 def read(settings: DataSettings, root: Path, *, images: bool = True) -> CxrTable:
     """Read the data set of these settings from the folder `root`.
 
-    Without `images`, the labels alone: every row of the label table, whether its image file is there or not.
+    Without `images`, only the labels are read: every row of the label table, with or without its image file.
 
     Raises:
-        DataError: for everything that the reader can't trust, symbolic links out of `root` included.
+        DataError: if the files are missing, contradictory or unsafe, e.g. a symbolic link that leaves `root`.
     """
     reader = importlib.import_module(READERS[settings.dataset])
     table: CxrTable = reader.read(Path(root), settings.findings, settings.options, images=images)

@@ -59,8 +59,9 @@ def check(
     published images counts as the whole data set: there, a count other than the published one is a problem. In a
     smaller table it only differs, and so do rows without an image file: a part of a published data set is no problem.
     In a folder of one's own, rows without a file are a problem. Problems in any table: an unreadable file, a finding
-    without a positive image, images that are mostly almost black (decoded by `intensity`), a patient on two sides of a
-    split, and no finding with `minimum_positives` positive and negative images on the test side.
+    without a positive image, images that are mostly almost black (decoded by `intensity`), and a patient on two sides
+    of a split. Findings with fewer than `minimum_positives` positive or negative test images are named: they are not
+    scored.
 
     Published counts are of the whole label table. Counts of labels, people, views and the split are of the images that
     the study uses; without `images`, of the whole label table too.
@@ -163,8 +164,9 @@ def _split(table: CxrTable, settings: DataSettings, minimum: int, of: str = "") 
     counts = ", ".join(f"{side} {n['images']:,}" for side, n in split.counts(table).items())
     yield Check(what, "", counts, detail=of)
     labels = table.select(split.test).frame[list(table.findings)]
-    too_few = too_few_positives((labels == 1).sum().to_dict(), labels.notna().sum().to_dict(), minimum)
-    yield _too_few(too_few, len(table.findings), minimum)
+    positives = {finding: int((labels[finding] == 1).sum()) for finding in table.findings}
+    known = {finding: int(labels[finding].notna().sum()) for finding in table.findings}
+    yield _too_few(too_few_positives(positives, known, minimum), len(table.findings), minimum)
 
 
 def _too_few(too_few: list[TooFew], findings: int, minimum: int) -> Check:
@@ -177,9 +179,9 @@ def _too_few(too_few: list[TooFew], findings: int, minimum: int) -> Check:
         f"a finding is scored with at least {minimum} positive and {minimum} negative test images "
         f"(`evaluation: {{minimum_positives: {minimum}}}` in the study); too few: {named}{more}"
     )
-    if len(too_few) < findings:
-        return Check(what, 0, len(too_few), "differs", f"{detail}. The report leaves them out")
-    return Check(what, 0, len(too_few), "problem", f"{detail}. No finding can be scored: the report has no results")
+    all_of_them = "No finding can be scored: the report has no results"
+    effect = all_of_them if len(too_few) == findings else "The report leaves them out"
+    return Check(what, 0, len(too_few), "differs", f"{detail}. {effect}")
 
 
 def is_whole(labels: CxrTable, published: Published | None) -> bool:

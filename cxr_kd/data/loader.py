@@ -1,4 +1,4 @@
-"""Batches straight from the cache, augmented as a whole; no worker processes."""
+"""Batches read from the cache and augmented as whole batches, without worker processes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from cxr_kd.data.table import CxrTable
 from cxr_kd.errors import DataError
 from cxr_kd.study.settings import Augmentation
 
-_DRAWS = 6  # random numbers an image: angle, shift x, shift y, scale, brightness, contrast
+_DRAWS = 6  # random numbers per image: angle, shift x, shift y, scale, brightness, contrast
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images with what is known about them.
+    """Some images with their labels.
 
     Attributes:
         images: float32 (B, 1, S, S) in [0, 1].
-        labels: float32 (B, L) in {0, 1}, 0 where nobody said.
-        known: bool (B, L), where somebody said.
-        image_ids: the B images.
-        index: int64 (B,), their positions in the image ids that the loader was made with.
-        view: which deterministic view of the images this is.
-        images_of_all: how many images the batch has over all processes that share it; B where there is one.
+        labels: float32 (B, L) in {0, 1}, 0 where unknown.
+        known: bool (B, L), False where the label is unknown.
+        image_ids: ids of the B images.
+        index: int64 (B,), their positions in `Batches.image_ids`.
+        view: number of the deterministic view of the images.
+        images_of_all: number of images in the batch over all processes that share it; B with one process.
     """
 
     images: torch.Tensor
@@ -43,9 +43,9 @@ class Batch:
 
 
 def augmented(images: torch.Tensor, index: torch.Tensor, limits: Augmentation, *, seed: int, view: int) -> torch.Tensor:
-    """Return the images, changed by at most `limits`: float32 (B, 1, S, S) in [0, 1]; black comes in at the edges.
+    """Return the images, changed by at most `limits`: float32 (B, 1, S, S) in [0, 1]; edges turn black.
 
-    Each image is a pure function of (limits, seed, its entry of `index`, view), bit for bit, whatever the batch.
+    Each image depends only on (limits, seed, its entry of `index`, view), bit for bit, not on the rest of the batch.
     """
     moves = (math.radians(limits.rotate_degrees), 2 * limits.translate, 2 * limits.translate, limits.scale)
     draws = uniform(index.numpy(), _DRAWS, seed=seed, view=view) * 2 - 1  # (B, 6) in [-1, 1)
@@ -56,13 +56,13 @@ def augmented(images: torch.Tensor, index: torch.Tensor, limits: Augmentation, *
 
 
 class Batches:
-    """The images of one side of a split, as batches, epoch by epoch.
+    """The images of one side of a split as batches, epoch by epoch.
 
-    The order of an epoch is a function of (seed, epoch) only. `views` > 0 restricts augmentation to that many fixed
-    views of each image (so that a teacher can be asked once about each); otherwise every epoch has its own.
+    The order of an epoch depends only on (seed, epoch). `views` > 0 restricts augmentation to that many fixed views of
+    each image, so that a teacher's answers can be stored; with `views` = 0, every epoch has views of its own.
 
     Raises:
-        DataError: for images that the table or the cache does not hold, or that are in quarantine.
+        DataError: if an image is not in the table or the cache, or is in quarantine.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class Batches:
         self._labels = labels.nan_to_num(0.0)
 
     def for_process(self, rank: int, count: int) -> Batches:
-        """Return the same batches, of each of them only the share of process `rank` among `count`: at least an image.
+        """Return the same batches, each reduced to the share of process `rank` among `count`: at least one image.
 
-        Raises DataError where a batch, or the data set, has fewer images than there are processes.
+        Raises DataError if a batch, or the data set, has fewer images than there are processes.
         """
         if not 0 <= rank < count <= min(self.batch_size, len(self.image_ids)):
             raise DataError(
-                f"{count} processes can't share batches of {self.batch_size} of {len(self.image_ids)} images: raise "
+                f"{count} processes cannot share batches of {self.batch_size} of {len(self.image_ids)} images: raise "
                 f"batch_size, which counts the images of all processes, or start fewer"
             )
         shared = copy(self)
@@ -105,11 +105,11 @@ class Batches:
         return shared
 
     def __len__(self) -> int:
-        """Return the number of batches an epoch."""
+        """Return the number of batches per epoch."""
         return len(self._starts())
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of this epoch (0, 1, ...), every image once."""
+        """Yield the batches of this epoch (0, 1, ...); every image occurs once."""
         view = epoch % self.views if self.views > 0 else epoch
         order = np.arange(len(self.image_ids))
         if self.shuffle:
@@ -119,7 +119,7 @@ class Batches:
 
     def _starts(self) -> list[int]:
         starts = list(range(0, len(self.image_ids), self.batch_size))
-        # Batch normalisation can't learn from one image, nor a process from none: they join the batch before.
+        # Batch normalisation needs two images and each process needs one: a smaller last batch joins the one before.
         fewest = max(self._count, min(2, self.batch_size)) if self.shuffle else self._count
         if len(starts) > 1 and len(self.image_ids) - starts[-1] < fewest:
             starts.pop()
@@ -136,12 +136,12 @@ class Batches:
 
 
 def uniform(index: np.ndarray, count: int, *, seed: int, view: int) -> np.ndarray:
-    """Return float64 (B, count) in [0, 1), each row a pure function of (seed, its entry of `index`, view).
+    """Return float64 (B, count) in [0, 1), each row depends only on (seed, its entry of `index`, view).
 
-    SplitMix64 as a counter-based generator (Steele, Lea and Flood, OOPSLA 2014): one pass over the batch, where a
-    numpy generator an image would be a Python loop.
+    SplitMix64 as a counter-based generator (Steele, Lea and Flood, OOPSLA 2014): one pass over the batch. One NumPy
+    generator per image would need a Python loop.
     """
-    state = np.zeros(len(index), np.uint64)  # numpy arrays count modulo 2^64, as is meant
+    state = np.zeros(len(index), np.uint64)  # NumPy arrays compute modulo 2^64, as intended
     for part in (np.full_like(state, seed), np.full_like(state, view), index.astype(np.uint64)):
         state = _mix((state ^ part) + _GOLDEN)
     bits = _mix(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
@@ -159,7 +159,7 @@ def _mix(state: np.ndarray) -> np.ndarray:
 
 
 def _intensity(images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
-    # about mid-grey, not the image's mean: a sum's rounding would depend on the shape of the batch
+    # around mid-grey, not the image's mean: the rounding of a sum would depend on the shape of the batch
     factor = (1 + contrast).reshape(-1, 1, 1, 1)
     offset = (brightness - contrast / 2).reshape(-1, 1, 1, 1)
     return (images * factor).add_(offset).clamp_(0, 1)
@@ -168,7 +168,7 @@ def _intensity(images: torch.Tensor, brightness: torch.Tensor, contrast: torch.T
 def _warp(
     images: torch.Tensor, angle: torch.Tensor, right: torch.Tensor, down: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:
-    """Rotate about the centre by `angle`, enlarge by `scale`, shift (in half sides): (B,) each, one grid for all."""
+    """Rotate about the centre by `angle`, enlarge by `scale`, shift (in half sides); each (B,), one grid for all."""
     side = images.shape[-1]
     steps = (torch.arange(side) * 2 + 1) / side - 1  # (S,), pixel centres in [-1, 1]
     cos, sin = ((torch.cos(angle) / scale)[:, None] * steps, (torch.sin(angle) / scale)[:, None] * steps)  # (B, S)

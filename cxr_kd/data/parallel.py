@@ -1,4 +1,4 @@
-"""Work over processes: of a cache's blocks, of files that are looked at, of phantoms."""
+"""Distribute tasks over operating-system processes: blocks of a cache, files to scan, phantoms to draw."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from cxr_kd.errors import DataError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PROCESS_START_SECONDS = 1.0  # until a new Python process is at work
+PROCESS_START_SECONDS = 1.0  # until a new Python process starts to work
 
 
 def soonest_done(task: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Generator[Result]:
-    """Yield `task(item)` of each item: worked on here as long as that is soonest done, else by `over_processes`."""
+    """Yield `task(item)` of each item, by `over_processes` as soon as starting processes would save time."""
     for position, item in enumerate(items):
         started = time.perf_counter()
         result = task(item)
@@ -38,10 +38,10 @@ def soonest_done(task: Callable[[Item], Result], items: Sequence[Item], workers:
 
 
 def over_processes(task: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Generator[Result]:
-    """Yield `task(item)` of each item, as each is done, from up to `workers` processes.
+    """Yield `task(item)` of each item, in the order in which they finish, from up to `workers` processes.
 
     Raises:
-        DataError: where a process dies. What a task itself raises comes through, after the tasks under way have ended.
+        DataError: if a process dies. An exception of a task is raised after the running tasks have ended.
     """
     # spawn: forking a process in which torch has started threads can hang
     pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), _start_worker)
@@ -51,17 +51,19 @@ def over_processes(task: Callable[[Item], Result], items: Sequence[Item], worker
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
-        raise DataError("a process died (killed, or out of memory); start again: it goes on") from error
+        raise DataError(
+            "a process died (killed, or out of memory); run the same command again: it continues where it stopped"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Hide the caller's script from processes that start now.
+    """Hide the caller's script from processes that start in this context.
 
-    Each would run it again, though no task needs it: slow where it imports torch, and without an
-    `if __name__ == "__main__"` around the work it would wait for ever for the cache that its parent is building.
+    Each of them would import the script again, although no task needs it. That is slow if it imports torch. A script
+    without `if __name__ == "__main__"` would even wait for ever for the cache that its parent is building.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -72,13 +74,13 @@ def _without_main() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends it, without noise
-    Image.core.set_blocks_max(2)  # keep the memory of an image for the next: fresh pages cost 5 % of the decoding
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the others
+    Image.core.set_blocks_max(2)  # reuse memory for the next image: new pages cost 5 % of the decoding time
     end_with_parent()
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it is gone: after a `kill -9` it would wait for work for ever."""
+    """End this process when its parent ends; after a `kill -9` of the parent it would wait for work for ever."""
     parent = parent_process()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""From a study to its images, labels and split: what every step after `01_data` starts from."""
+"""Images, labels and split of a study: every step after `01_data` starts from them."""
 
 import os
 from collections.abc import Mapping
@@ -31,24 +31,24 @@ class Prepared:
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 of what a training sees: pixels, labels, patients, split; not of when their files were written."""
+        """SHA-256 of everything that a training sees: pixels, labels, patients, split. Dates of files do not count."""
         frame = self.table.frame[["image_id", "patient_id", *self.table.findings]]
         pixels = {name: value for name, value in self.cache.manifest.items() if name != "table_sha256"}
         return digest([frame.to_csv(index=False), pixels, self.split.sha256])
 
     def batches(self, side: Side, batch_size: int, **settings: Any) -> "Batches":
-        """Batches of one side; `settings` as in `loader.Batches`."""
-        from cxr_kd.data.loader import Batches  # torch: not for those who only look at the data
+        """Return the batches of one side; `settings` as in `loader.Batches`."""
+        from cxr_kd.data.loader import Batches  # loads torch, which checks of the data do not need
 
         return Batches(self.cache, self.table, getattr(self.split, side), batch_size=batch_size, **settings)
 
     def card(self) -> dict[str, Any]:
-        """What the report says of the data (`data_card.data_card_of`)."""
+        """Return the data card, which the report shows (`data_card.data_card_of`)."""
         return data_card_of(self.table, self.cache, self.split, self.identity)
 
 
 def prepare(study: Study, *, workers: int | None = None, progress: bool = True) -> Prepared:
-    """Read (or draw) the data set, decode every image once, split by patient; what is there is not made again."""
+    """Read (or draw) the data set, decode every image once and split by patient; finished parts are reused."""
     workers = workers or os.cpu_count() or 1
     root = study.data_root()
     if study.data.phantom:
@@ -78,5 +78,5 @@ def _without_images_outside(table: CxrTable, split: Split) -> CxrTable:
 
 
 def _cache_folder(study: Study, plan: Mapping[str, Any]) -> Path:
-    """One folder a plan: data that have changed, or are read otherwise, get a cache of their own."""
+    """Return the cache folder of a plan: changed data, or data read by other rules, get another cache."""
     return study.home / "runs" / "cache" / f"{plan['dataset']}-{plan['size']}-{digest(plan)[:12]}"

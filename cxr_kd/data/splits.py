@@ -1,4 +1,4 @@
-"""Splits with an identity: named, hashed, and with no patient on two sides."""
+"""Splits into training, validation and test images: named, hashed, and with no patient on two sides."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDES: tuple[Side, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Which images a network learns from, is chosen by, and is scored on: image ids, sorted, on no two sides."""
+    """Image ids that a network is trained on, selected by and scored on: sorted, each on one side only."""
 
     name: str
     train: tuple[str, ...]
@@ -38,16 +38,16 @@ class Split:
         occurrences = Counter(image_id for side in SIDES for image_id in getattr(self, side))
         twice = [image_id for image_id, times in occurrences.items() if times > 1]
         if twice:
-            raise DataError(f"split {self.name!r}: {len(twice)} image ids stand in it twice, e.g. {twice[:3]}")
+            raise DataError(f"split {self.name!r}: {len(twice)} image ids occur twice, e.g. {twice[:3]}")
 
     @cached_property
     def sha256(self) -> str:
-        """The identity: SHA-256 (hex) of the sorted test, validation and training ids, whatever the name."""
+        """SHA-256 (hex) of the sorted test, validation and training ids; the name does not count."""
         sides = (self.test, self.validation, self.train)
         return hashlib.sha256(json.dumps(sides, ensure_ascii=False).encode()).hexdigest()
 
     def only(self, image_ids: Iterable[str]) -> Split:
-        """Return the split of these images alone, e.g. of those that could be read; DataError if a side loses all."""
+        """Return the split without other images, e.g. unreadable ones; DataError if a side loses all its images."""
         kept = frozenset(image_ids)
         sides = {side: tuple(i for i in getattr(self, side) if i in kept) for side in SIDES}
         split = Split(self.name, **sides)
@@ -55,13 +55,13 @@ class Split:
         return split
 
     def check_not_empty(self, images: str, sides: Iterable[Side]) -> None:
-        """Raise DataError where one of these sides has no image; `images` says of which images this is the split."""
+        """Raise DataError if one of these sides has no image; `images` describes the images of this split."""
         for side in sides:
             if not getattr(self, side):
                 raise DataError(f"split {self.name!r}: {images} leave none for the {side} side")
 
     def counts(self, table: CxrTable) -> dict[str, dict[str, int]]:
-        """Return {side: {"images": n, "patients": m}} of a table of its images, for cards."""
+        """Return {side: {"images": n, "patients": m}}, for cards; `table` holds all images of the split."""
         patient_of = dict(zip(table.frame["image_id"], table.frame["patient_id"], strict=True))
         sides = {side: getattr(self, side) for side in SIDES}
         return {
@@ -74,17 +74,17 @@ class Split:
         return {image_id: side for side in SIDES for image_id in getattr(self, side)}
 
     def side(self, image_id: str) -> Side | None:
-        """Return the side that the image is on, None for an image outside the split."""
+        """Return the side of an image, None for an image outside the split."""
         return self._sides.get(image_id)
 
     def to_json(self, path: Path) -> None:
-        """Write the split whole: the file is either there with all of it, or not at all."""
+        """Write the split: the file is whole or absent."""
         sides = {"train": self.train, "validation": self.validation, "test": self.test}
         write_json(path, {"name": self.name, "sha256": self.sha256, **sides})
 
     @classmethod
     def from_json(cls, path: Path) -> Split:
-        """Read a split; DataError where the file is not one, or where its ids don't give the hash it states."""
+        """Read a split; DataError if the file is no split, or if its ids do not give the stated hash."""
         try:
             content = read_json(path)
             split = cls(content["name"], *(tuple(content[side]) for side in SIDES))
@@ -92,23 +92,25 @@ class Split:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not a split written by this project ({error!r})") from error
         if stated != split.sha256:
-            raise DataError(f"{path}: the ids don't give the stated SHA-256; it was edited: write the split again")
+            raise DataError(
+                f"{path}: the ids do not give the stated SHA-256, so the file was edited; delete it and write the split again"
+            )
         return split
 
 
 def make_split(
     table: CxrTable, name: str, *, seed: int = 0, validation_share: float = 0.1, lists: SplitLists | None = None
 ) -> Split:
-    """Split the table by patient; a function of (ids, patients, name, seed, share), not of the order of rows.
+    """Split the table by patient. The result depends on (ids, patients, name, seed, share), not on the order of rows.
 
-    "official": as published; where the authors don't part validation from training, `validation_share` of the patients
-    of their train_val images (drawn by `seed`) are the validation side. "medmnist-random-70-10-20": as the medmnist
-    package has it. "random-70-10-20": 70, 10 and 20 % of all patients, drawn by `seed`. "lists": the ids in three files
-    of the table's folder; images on none of them are on no side.
+    "official": as published; if the authors do not separate validation from training, `validation_share` of the
+    patients of their train_val images (drawn by `seed`) form the validation side. "medmnist-random-70-10-20": as in
+    the medmnist package. "random-70-10-20": 70, 10 and 20 % of all patients, drawn by `seed`. "lists": the ids in three
+    files in the table's folder; images on none of them are on no side.
 
     Raises:
-        DataError: for an unknown name, a table without the published lists, a list that names images which are not
-            there, a side without images, or a patient on two sides.
+        DataError: if the name is unknown, the table has no published lists, a list names unknown images, a side has no
+            images, or a patient is on two sides.
     """
     if name not in get_args(SplitName):
         raise DataError(f"no split named {name!r}; there are: {', '.join(get_args(SplitName))}")
@@ -128,7 +130,7 @@ def make_split(
 
 
 def split_of(table: CxrTable, settings: DataSettings) -> Split:
-    """The split that a study's data settings ask for; DataError as `make_split`."""
+    """Return the split of a study's data settings; DataError as in `make_split`."""
     return make_split(
         table,
         settings.split,
@@ -146,7 +148,7 @@ def patients_on_two_sides(table: CxrTable, sides: Mapping[str, Collection[str]])
 
 
 def check_disjoint(table: CxrTable, split: Split) -> None:
-    """Raise DataError, naming them, where a patient of `table` has images on two sides of `split`."""
+    """Raise DataError with their ids if patients of `table` have images on two sides of `split`."""
     shared = patients_on_two_sides(table, {side: frozenset(getattr(split, side)) for side in SIDES})
     if shared:
         raise DataError(
@@ -158,7 +160,7 @@ def check_disjoint(table: CxrTable, split: Split) -> None:
 def _as_published(table: CxrTable, seed: int, validation_share: float) -> Sequence[Iterable[str]]:
     given, ids = table.given_split, table.frame["image_id"]
     if "test" not in given:
-        raise DataError(f"{table.dataset} at {table.root} has no published split; take 'random-70-10-20'")
+        raise DataError(f"{table.dataset} at {table.root} has no published split; use 'random-70-10-20'")
     on = {side: ids.isin(members) for side, members in given.items()}
     times = sum(is_on.astype(int) for is_on in on.values())
     both, neither = ids[times > 1], ids[times == 0]
@@ -187,14 +189,14 @@ def _listed(table: CxrTable, lists: SplitLists | None) -> Sequence[Iterable[str]
         if unknown:
             raise DataError(
                 f"{path}: {len(unknown)} of its {len(listed)} images are in no row of the label table, e.g. "
-                f"{unknown[0]!r}; it must hold image ids, a line each"
+                f"{unknown[0]!r}; it must hold one image id per line"
             )
         sides.append([image_id for image_id in listed if image_id in there])
     return sides
 
 
 def _by_patient(ids: Iterable[str], patients: Iterable[str], shares: tuple[float, ...], seed: int) -> list[list[str]]:
-    """Deal whole patients, shuffled by `seed`, into parts of these shares of the patients."""
+    """Distribute whole patients, shuffled by `seed`, over parts with these shares of the patients."""
     patients = list(patients)
     names = sorted(set(patients))
     shuffled = np.random.default_rng(seed).permutation(len(names))

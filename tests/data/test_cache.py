@@ -353,7 +353,7 @@ def test_a_process_that_dies_stops_it_and_it_goes_on_later(slow: CxrTable, tmp_p
     folder = tmp_path / "cache"
     builder = start_building(slow, folder, workers=2)
     os.kill(processes_of(builder)[0], signal.SIGKILL)
-    assert re.fullmatch(r".*DataError: a process died \(killed, .*it goes on", last_words(builder))
+    assert re.fullmatch(r".*DataError: a process died \(killed, .*where it stopped", last_words(builder))
     assert not (folder / "manifest.json").exists()
     assert_whole(build_cache(slow, folder, 8, progress=False), slow.root)
 

@@ -1,6 +1,7 @@
 """A data set is verified before anyone trains on it: what is published, what is there, what is wrong."""
 
 import gzip
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -106,6 +107,7 @@ def test_missing_unnamed_unreadable_and_empty_pictures_are_found(tmp_path: Path)
     assert verdicts == {
         "rows whose image file is not there": (1, "problem"),
         "image files that no row names": (1, "differs"),
+        "findings with fewer than 10 positives or negatives in the test": (2, "differs"),
         "unreadable image files": (2, "problem"),
     }
     assert found["unreadable image files"].detail.startswith("b.png: the file is empty (0 bytes); c.png: every pixel")
@@ -248,3 +250,22 @@ def test_processes_find_what_one_process_finds_in_the_order_of_the_table(
     assert list(together.unreadable.items()) == list(alone.unreadable.items())
     assert alone.unreadable == dict.fromkeys(broken, "the file is empty (0 bytes)")
     assert (together.images, together.dark) == (alone.images, alone.dark) == (200, 1)
+
+
+def test_findings_with_too_few_positives_to_be_scored_are_named(tmp_path: Path) -> None:
+    names = [f"{number:03}.png" for number in range(200)]
+    rows = [f"{name},p{i},50,{i % 2},{int(i % 20 == 0)}" for i, name in enumerate(names)]
+    root = folder(tmp_path / "own", *rows, names=())
+    few, none, all_ = (
+        by_name(check(OWN, root, images=False, minimum_positives=minimum)).get(
+            f"findings with fewer than {minimum} positives or negatives in the test"
+        )
+        for minimum in (10, 1, 1000)
+    )
+    assert (few.found, few.verdict) == (1, "differs")
+    assert re.fullmatch(
+        r"a finding is scored with at least 10 .*; too few: Edema \(\d and 3\d\)\. The .* out", few.detail
+    )
+    assert (none.found, none.verdict, none.detail) == (0, "ok", "")
+    assert (all_.found, all_.verdict) == (2, "differs")
+    assert all_.detail.endswith("No finding can be scored: the report has no results")

@@ -109,7 +109,7 @@ def test_json_round_trip_and_an_edited_file(tmp_path: Path):
     content = json.loads(path.read_text())
     content["train"].append(content["test"].pop())
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="don't give the stated SHA-256"):
+    with pytest.raises(DataError, match="do not give the stated SHA-256"):
         Split.from_json(path)
 
 
@@ -126,7 +126,7 @@ def test_a_file_that_is_no_split_is_a_data_error(tmp_path: Path, content: str):
 def test_an_image_stands_once_and_has_a_side():
     split = Split("own", ("a",), ("b",), ("c",))
     assert [split.side(image_id) for image_id in "abcd"] == [*SIDES, None]
-    with pytest.raises(DataError, match="1 image ids stand in it twice"):
+    with pytest.raises(DataError, match="1 image ids occur twice"):
         Split("own", ("a",), ("b",), ("a",))
 
 
@@ -173,7 +173,7 @@ def test_lists_of_a_user_s_own_are_taken_as_they_are(tmp_path: Path):
         ("mini", {"train": "0000", "validation": "8888 9999", "test": "0003"}, r"validation\.txt: 2 of its 2 images"),
         ("mini", {"train": "0000", "validation": "", "test": "0003"}, r"leave none for the validation side"),
         ("own", {"train": "0000", "validation": "0002 0001", "test": "0003"}, r"1 patients have images on two.*: p0"),
-        ("own", {"train": "0000", "validation": "0000", "test": "0003"}, r"1 image ids stand in it twice"),
+        ("own", {"train": "0000", "validation": "0000", "test": "0003"}, r"1 image ids occur twice"),
     ],
 )  # fmt: skip
 def test_lists_that_cannot_be_meant_are_refused(tmp_path: Path, kind: str, ids: dict[str, str], told: str):
