@@ -1,13 +1,14 @@
-"""Building the cache of 1024x1024 PNGs, against the same processes decoding alone and against the usual loop.
+"""Speed of building the cache from 1024x1024 PNGs, compared with decoding alone and with the usual loop.
 
-Three sides, in turn: `build_cache` at 224 px over two processes; two processes that only decode (Pillow's open and load
-of the same files); one process with the loop that most code has (open, to RGB, resize to 256). `ratio` is images/s of
-the first over the second, which is its limit; `detail` holds the ratio to the loop, and whether both reach their bars.
-What counts is the steady state: the processes that decode alone are already there, and the time until as many new ones
-have decoded their first image is taken off the build; `detail` holds it, and the ratio without taking it off.
+Three sides are measured in turn: `build_cache` at 224 px over two processes; two processes that only decode (Pillow's
+open and load of the same files); one process with the loop that most code has (open, to RGB, resize to 256). `ratio` is
+images/s of the first side over images/s of the second, which is its limit. `detail` holds the ratio to the loop and
+whether both ratios reach their bars. The steady state is compared: the processes that decode alone have started before,
+so the time in which as many new processes start and decode one image each is subtracted from the build. `detail` holds
+that time, and the ratio without the subtraction.
 
-The files are phantoms, their contrast lowered so that one takes about the 400 kB of a file of ChestX-ray14. Each
-stands under many names, as hard links: what is measured is the processor, not the disk.
+The files are phantoms with lowered contrast, so that one takes about 400 kB, as a file of ChestX-ray14 does. Each file
+has many names (hard links), because the processor is measured and not the disk.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def write_files(root: Path, images: int, phantoms: int) -> CxrTable:
 
 
 def decode_alone(paths: list[Path]) -> float:
-    """Open and load; return the seconds of processor time."""
+    """Open and load the files; return the seconds of processor time."""
     start = time.process_time()
     for path in paths:
         with Image.open(path) as image:
@@ -73,19 +74,19 @@ def build(table: CxrTable) -> None:
 
 
 def spent(call: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of wall time, and of processor time, that of processes started and ended meanwhile too."""
+    """Return seconds of wall time and of processor time, with that of processes that start and end in the call."""
     wall, processor = time.perf_counter(), sum(os.times()[:4])
     call()
     return time.perf_counter() - wall, sum(os.times()[:4]) - processor
 
 
 def measure(table: CxrTable, repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """What each side spends, once a repeat, the sides in turn; the loop over a sixteenth of the images."""
+    """Return (wall, processor) seconds of each side, once per repeat; the loop reads a sixteenth of the images."""
     paths = [table.root / path for path in table.frame["path"]]
     parts = [paths[first : first + BLOCK] for first in range(0, len(paths), BLOCK)]
     times: dict[str, list[tuple[float, float]]] = {"alone": [], "build": [], "start": [], "loop": []}
     with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
-        list(pool.map(decode_alone, parts[:WORKERS]))  # they start
+        list(pool.map(decode_alone, parts[:WORKERS]))  # they start here
         for _ in range(repeats):
             start = time.perf_counter()
             processor = sum(pool.map(decode_alone, parts))
@@ -105,7 +106,7 @@ def main() -> None:
     root = Path(tempfile.mkdtemp())
     try:
         table = write_files(root, images, phantoms)
-        bytes_a_file = round(sum(os.path.getsize(root / name) for name in table.frame["path"]) / images)
+        bytes_per_file = round(sum(os.path.getsize(root / name) for name in table.frame["path"]) / images)
         times = measure(table, repeats)
     finally:
         shutil.rmtree(root)
@@ -132,7 +133,7 @@ def main() -> None:
                     "ratio_of_processor_time": round(processor["alone"] / (processor["build"] - processor["start"]), 3),
                     "wall_seconds": {side: [round(pair[0], 2) for pair in pairs] for side, pairs in times.items()},
                     "images": images,
-                    "bytes_a_file": bytes_a_file,
+                    "bytes_per_file": bytes_per_file,
                     "processes": WORKERS,
                     "size": SIZE,
                     "cpu": cpu_name(),

@@ -1,10 +1,10 @@
-"""Memory while a cache is built and while batches are served from it, at 1,000 and at 20,000 images of 224 px.
+"""Memory while a cache is built and while batches are read from it, with 1,000 and with 20,000 images of 224 px.
 
-Each measurement is a process of its own: building over two processes (the sum of the peaks of all of them), and serving
-augmented, shuffled batches, of the fewer images as many epochs as give the same number of batches. The measure is the
-kernel's peak of resident memory (VmHWM), the strictest there is: pages of a mapped file count too. `ratio` is the
-memory at the larger number over the memory at the smaller, of whichever of the two grows more; `bar` is that ratio for
-50 MiB more. The limit, 1, is memory that does not grow at all.
+Each measurement runs in a process of its own: building over two processes (the sum of the peaks of all of them), and
+reading augmented, shuffled batches. Over fewer images it reads more epochs, so that the number of batches is equal. The
+measure is the kernel's peak of resident memory (VmHWM), in which pages of a mapped file count too. `ratio` is the
+memory with the larger number of images over the memory with the smaller, for the side that grows more; `bar` is that
+ratio if 50 MiB were added. The limit, 1, is memory that does not grow.
 
 The source is one small PNG under many names (hard links). `--quick` compares 1,000 with 4,000 images.
 """
@@ -45,7 +45,7 @@ def write_files(root: Path, images: int) -> None:
 
 
 def peak_mib(process: int) -> float:
-    """The most resident memory that this process has had, 0 for one that is gone."""
+    """Return the peak of resident memory of a process in MiB, 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -54,16 +54,18 @@ def peak_mib(process: int) -> float:
 
 
 def watch_children(peaks: dict[int, float]) -> None:
-    """Keep the peak of each process that this one has started."""
+    """Keep the peak of each child process in `peaks`."""
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     while True:
         for child in map(int, children.read_text().split()):
-            peaks[child] = peak_mib(child) or peaks.get(child, 0.0)  # the newest: at first it shows its parent's
+            peaks[child] = peak_mib(child) or peaks.get(
+                child, 0.0
+            )  # the latest value: at first a child shows its parent's
         time.sleep(0.05)
 
 
 def measure_build(root: Path, folder: Path, images: int, _: int) -> None:
-    parallel.PROCESS_START_SECONDS = 0.0  # few images too are built by processes
+    parallel.PROCESS_START_SECONDS = 0.0  # start processes for few images too
     children: dict[int, float] = {}
     threading.Thread(target=watch_children, args=(children,), daemon=True).start()
     build_cache(table_of(root, images), folder, SIZE, workers=WORKERS, progress=False)
@@ -71,7 +73,7 @@ def measure_build(root: Path, folder: Path, images: int, _: int) -> None:
 
 
 def measure_serve(root: Path, folder: Path, images: int, epochs: int) -> None:
-    from cxr_kd.data.loader import Batches  # torch: not for the process that builds
+    from cxr_kd.data.loader import Batches  # loads torch, which building does not need
     from cxr_kd.study.settings import Augmentation
 
     table = table_of(root, images)
@@ -82,7 +84,7 @@ def measure_serve(root: Path, folder: Path, images: int, epochs: int) -> None:
 
 
 def measured(what: str, root: Path, folder: Path, images: int, epochs: int) -> tuple[float, int]:
-    """Run one of the two in a process of its own: MiB, and what it counted."""
+    """Run one of the two sides in a process of its own; return MiB and the number that it counted."""
     command = [sys.executable, __file__, what, str(root), str(folder), str(images), str(epochs)]
     mib, count = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return float(mib), int(count)

@@ -1,8 +1,8 @@
-"""Serving 224 px training batches from the cache, augmented, against training EEEA-Net-C2 on them, on this processor.
+"""Speed of reading augmented 224 px training batches from the cache, compared with training EEEA-Net-C2 on them.
 
-Both sides run with the same threads, in turn: `Batches` with the default augmentation, reading every image of the
-cache once; and training steps (forward, loss, backward, AdamW). `ratio` is images/s served over images/s trained. The
-limit is the same loader without augmentation: reading, and turning 8-bit pixels into numbers.
+Both sides run on this processor with the same threads, in turn: `Batches` with the default augmentation, which reads
+every image of the cache once, and training steps (forward, loss, backward, AdamW). `ratio` is images/s read over
+images/s trained. The limit is the same loader without augmentation, which reads pixels and converts them to numbers.
 """
 
 import argparse

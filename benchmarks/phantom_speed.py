@@ -1,8 +1,8 @@
-"""How many phantoms of 128 px one core draws in a second, against the 60 that the default study needs.
+"""Number of 128 px phantoms that one core draws per second, compared with the 60 that the default study needs.
 
-The other side is the bar itself: `ratio` is the median speed over 60 images/s. Processor time is counted, so that a
-busy machine does not hide the speed and a second thread would not flatter it; `detail` holds the wall time too. The
-limit is what the noise alone would allow: drawing nothing but each image's Gaussian noise.
+`ratio` is the median speed over 60 images/s. Processor time is counted, so that neither a busy machine nor a second
+thread changes the result; `detail` holds the wall time too. The limit is the time for the Gaussian noise of each image
+alone.
 """
 
 import argparse
@@ -19,7 +19,7 @@ BAR_IMAGES_PER_SECOND = 60.0
 
 
 def speeds(work: Callable[[int], object], indices: range) -> tuple[float, float]:
-    """Images a second of processor time and of wall time."""
+    """Return images per second of processor time and of wall time."""
     wall, processor = time.perf_counter(), time.process_time()
     for index in indices:
         work(index)
@@ -50,7 +50,7 @@ def main() -> None:
                 "bar": 1.0,
                 "limit": round(limit / BAR_IMAGES_PER_SECOND, 1),
                 "detail": {
-                    "images_per_second_a_core": round(speed, 1),
+                    "images_per_second_per_core": round(speed, 1),
                     "bar_images_per_second": BAR_IMAGES_PER_SECOND,
                     "images_per_second_wall": round(median(wall for _, wall in drawn), 1),
                     "slowest_and_fastest": [round(pick(cpu for cpu, _ in drawn), 1) for pick in (min, max)],

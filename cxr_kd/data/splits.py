@@ -93,7 +93,7 @@ class Split:
             raise DataError(f"{path}: not a split written by this project ({error!r})") from error
         if stated != split.sha256:
             raise DataError(
-                f"{path}: the ids do not give the stated SHA-256, so the file was edited; delete it and write the split again"
+                f"{path}: the ids do not give the stated SHA-256, so it was edited; delete it and write the split again"
             )
         return split
 

@@ -1,4 +1,4 @@
-"""CheXpert and PadChest in small: every column, name and file format as published, and findings that can be learned.
+"""Small copies of CheXpert and PadChest: columns, names and file formats as published; findings can be learned.
 
 The images are noise around a thorax; a finding is a bright disc at a place of its own, so that a network learns it in
 seconds. Rates are far above the real ones: a few findings have positives on each side of a split of 60 patients.
@@ -131,7 +131,7 @@ def _padchest_patient(
 
 
 def _padchest_labels(present: Mapping[str, bool], exam: int, generator: np.random.Generator) -> str:
-    """The written list, as the published table has it."""
+    """Return the list as the published table writes it."""
     if exam % 10 == 7:
         return str(generator.choice(["", "['exclude']", "['unchanged', 'cardiomegaly']", "['suboptimal study', '']"]))
     labels = [name for name, there in present.items() if there] or ["normal"]
@@ -139,7 +139,7 @@ def _padchest_labels(present: Mapping[str, bool], exam: int, generator: np.rando
 
 
 def _present(findings: Sequence[str], generator: np.random.Generator) -> dict[str, bool]:
-    """A quarter of the exams have no finding, the others each finding with a chance of 0.4."""
+    """Return random labels: a quarter of the exams have no finding, the others each finding with probability 0.4."""
     some = generator.random() < 0.75
     return {name: bool(some and generator.random() < 0.4) for name in findings}
 

@@ -1,4 +1,4 @@
-"""A tiny data set of bright and dark squares: 48 images of 24 patients, learned in seconds."""
+"""A tiny data set of bright and dark squares: 48 images of 24 patients, which a network learns in seconds."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ FINDINGS = ("Bright", "Left")
 
 
 def squares(folder: Path, side: int = 32) -> CxrTable:
-    """Draw the images into `folder/images` (once) and give their table; `side` is a multiple of 32 px."""
+    """Draw the images into `folder/images` (once) and return their table; `side` is a multiple of 32 px."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     random, rows = np.random.default_rng(0), []
     for number in range(48):

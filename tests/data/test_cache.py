@@ -25,9 +25,9 @@ from cxr_kd.errors import DataError, StorageError
 from cxr_kd.files import read_json, write_json
 from cxr_kd.study.data_settings import DataSettings
 
-# A data set of many slow images without the disk space: one 1,000 px file under many names.
+# Many images that decode slowly but need little disk space: one 1,000 px file under many names.
 SLOW_IMAGES = 6 * BLOCK
-# As a user may write it: without `if __name__ == "__main__"`.
+# A script as a user may write it: without `if __name__ == "__main__"`.
 BUILD = """
 import sys
 from pathlib import Path
@@ -58,7 +58,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> CxrTable:
 
 @pytest.fixture
 def endless(slow: CxrTable, tmp_path: Path) -> CxrTable:
-    """So many images that no build gets through them before it is stopped."""
+    """Return so many images that no build finishes before it is stopped."""
     (root := tmp_path / "endless").mkdir()
     for number in range(100 * BLOCK):
         os.link(slow.root / "0000.png", root / f"{number:04d}.png")
@@ -74,20 +74,20 @@ def start_building(table: CxrTable, folder: Path, workers: int) -> subprocess.Po
     return subprocess.Popen(command, cwd=repository, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def last_words(builder: subprocess.Popen[str]) -> str:
-    """The last line of what a build that failed has said."""
+def last_line(builder: subprocess.Popen[str]) -> str:
+    """Return the last line on stderr of a build that failed."""
     said = builder.communicate(timeout=60)[1]
     assert builder.returncode == 1, said
     return said.splitlines()[-1]
 
 
 def finished_blocks(folder: Path) -> list[int]:
-    """The first image of each block that is done."""
+    """Return the first image of each finished block."""
     return sorted(int(path.stem) for path in folder.glob("blocks/0*.json"))
 
 
 def processes_of(builder: subprocess.Popen[str]) -> list[int]:
-    """The decoding processes, once both are there."""
+    """Return the ids of the two decoding processes as soon as both run."""
     children = Path(f"/proc/{builder.pid}/task/{builder.pid}/children")
     if not children.exists():
         builder.kill()
@@ -115,7 +115,7 @@ def is_alive(process: int) -> bool:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
-    return state not in "ZX"  # ended, and only not yet collected by the container's first process
+    return state not in "ZX"  # Z: ended, but not yet collected by its parent
 
 
 def expected(table: CxrTable, size: int) -> np.ndarray:
@@ -127,7 +127,7 @@ def assert_whole(cache: Cache, slow_root: Path) -> None:
     assert (cache.images == decode(slow_root / "0000.png", 8)).all()
 
 
-def test_every_image_is_there_as_decoded(noise_table: Callable[..., CxrTable], tmp_path: Path):
+def test_every_image_is_stored_as_decoded(noise_table: Callable[..., CxrTable], tmp_path: Path):
     table = noise_table(BLOCK + 3)
     cache = build_cache(table, tmp_path / "cache", 8, progress=False)
     np.testing.assert_array_equal(cache.images, expected(table, 8))
@@ -170,7 +170,7 @@ def test_an_image_that_cannot_be_read_is_quarantined_with_its_reason(
         cache.rows(["00000.png", "00001.png", "nobody"])
 
 
-def test_the_cache_of_anything_else_is_not_taken(noise_table: Callable[..., CxrTable], tmp_path: Path):
+def test_a_cache_of_another_table_size_or_rule_is_refused(noise_table: Callable[..., CxrTable], tmp_path: Path):
     table = noise_table(5)
     build_cache(table, tmp_path / "cache", 8, progress=False)
     for other, size, rules, what in (
@@ -198,7 +198,7 @@ def test_the_rules_of_the_study_reach_the_decoding(tmp_path: Path):
     assert not padded.images[0, [0, -1]].any()
 
 
-def test_pixels_are_the_rows_asked_for(noise_table: Callable[..., CxrTable], tmp_path: Path):
+def test_pixels_returns_the_requested_rows(noise_table: Callable[..., CxrTable], tmp_path: Path):
     cache = build_cache(noise_table(20), tmp_path / "cache", 8, progress=False)
     rows = np.array([19, 0, 7, 7])
     np.testing.assert_array_equal(cache.pixels(rows), cache.images[rows])
@@ -215,14 +215,14 @@ def test_memory_does_not_grow_with_the_cache(slow: CxrTable, tmp_path: Path):
     def grown_mib() -> float:
         return (resident_bytes() - before) / 2**20
 
-    build_cache(slow.select(["0000.png"]), tmp_path / "one", 500, progress=False)  # what libraries allocate once
+    build_cache(slow.select(["0000.png"]), tmp_path / "one", 500, progress=False)  # libraries allocate once, here
     before = resident_bytes()
     cache = build_cache(slow, tmp_path / "cache", 500, progress=False)  # 46 MiB
     assert grown_mib() < 15
     for first in range(0, SLOW_IMAGES, BLOCK):
         cache.pixels(np.arange(first, first + BLOCK))
     assert grown_mib() < 15
-    cache.images.sum()  # what it would be if all of it were touched: the measure sees that
+    cache.images.sum()  # if all pages are touched, the measure shows it
     assert grown_mib() > 40
 
 
@@ -230,13 +230,15 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def test_no_room_on_the_disk_is_said_before_anything_is_decoded(noise_table: Callable[..., CxrTable], tmp_path: Path):
+def test_missing_room_on_the_disk_is_reported_before_anything_is_decoded(
+    noise_table: Callable[..., CxrTable], tmp_path: Path
+):
     with pytest.raises(DataError, match=r"the cache needs .* GB more and .* GB are free"):
         build_cache(noise_table(100), tmp_path / "cache", 2_000_000, progress=False)
     assert {path.name for path in (tmp_path / "cache").iterdir()} <= {".lock"}
 
 
-def test_room_is_needed_only_for_what_is_not_there_yet(
+def test_room_is_needed_only_for_blocks_that_are_not_finished(
     noise_table: Callable[..., CxrTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     table, folder = noise_table(3 * BLOCK), tmp_path / "cache"
@@ -250,7 +252,7 @@ def test_room_is_needed_only_for_what_is_not_there_yet(
             build_cache(table, folder, 8, progress=False)
     assert finished_blocks(folder) == [0]
     room = type(shutil.disk_usage(folder))
-    for free in (2 * BLOCK * 64 - 1, 2 * BLOCK * 64):  # a disk of a given size can't be had here
+    for free in (2 * BLOCK * 64 - 1, 2 * BLOCK * 64):  # stands for a disk with this room
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: room(10**9, 10**9 - free, free))
         if free < 2 * BLOCK * 64:
             with pytest.raises(DataError, match="make room, then"):
@@ -270,15 +272,15 @@ def test_processes_give_the_same_cache(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_disk_that_fills_up_stops_it_and_it_goes_on_later(slow: CxrTable, tmp_path: Path, workers: int):
+def test_a_disk_that_fills_up_stops_the_build_and_it_continues_later(slow: CxrTable, tmp_path: Path, workers: int):
     folder = tmp_path / "cache"
     builder = start_building(slow, folder, workers)
     wait_for(lambda: finished_blocks(folder))
-    # as on a full disk, what lies behind the first two blocks can't be written from now on (EFBIG, not ENOSPC)
+    # from now on nothing can be written after the first two blocks, as on a full disk (EFBIG stands for ENOSPC)
     most = 2 * BLOCK * 8**2
     for process in [builder.pid] if workers == 1 else processes_of(builder):
         resource.prlimit(process, resource.RLIMIT_FSIZE, (most, most))
-    assert re.fullmatch(r".*StorageError: cannot write to .*cache \(File too large\).*is kept", last_words(builder))
+    assert re.fullmatch(r".*StorageError: cannot write to .*cache \(File too large\).*is kept", last_line(builder))
     assert not (folder / "manifest.json").exists()
     assert not list(folder.glob("blocks/.*"))  # nothing half-written
     done = finished_blocks(folder)
@@ -287,7 +289,7 @@ def test_a_disk_that_fills_up_stops_it_and_it_goes_on_later(slow: CxrTable, tmp_
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_file_that_can_not_be_read_now_stops_it_and_it_goes_on_once_that_is_mended(
+def test_a_storage_fault_stops_the_build_and_it_continues_when_the_fault_is_repaired(
     noise_table: Callable[..., CxrTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ):
     broken = Path("/proc/self/mem")
@@ -310,7 +312,7 @@ def test_a_file_that_can_not_be_read_now_stops_it_and_it_goes_on_once_that_is_me
     np.testing.assert_array_equal(cache.images, expected(table, 8))
 
 
-def test_a_killed_build_goes_on_and_decodes_nothing_twice(slow: CxrTable, tmp_path: Path):
+def test_a_killed_build_continues_and_decodes_nothing_twice(slow: CxrTable, tmp_path: Path):
     folder, root = tmp_path / "cache", tmp_path / "source"
     shutil.copytree(slow.root, root, copy_function=os.link)
     table = slow_table(root)
@@ -320,7 +322,7 @@ def test_a_killed_build_goes_on_and_decodes_nothing_twice(slow: CxrTable, tmp_pa
     builder.communicate()
     done = finished_blocks(folder)
     assert 0 < len(done) < SLOW_IMAGES / BLOCK
-    for first in done:  # what is done needs no source any more
+    for first in done:  # finished blocks do not need their source any more
         for path in table.frame["path"][first : first + BLOCK]:
             (root / path).unlink()  # a link
             (root / path).write_bytes(bytes((slow.root / path).stat().st_size))
@@ -328,7 +330,7 @@ def test_a_killed_build_goes_on_and_decodes_nothing_twice(slow: CxrTable, tmp_pa
     assert_whole(build_cache(table, folder, 8, progress=False), slow.root)
 
 
-def test_a_block_that_a_power_cut_spoiled_is_decoded_again(slow: CxrTable, tmp_path: Path):
+def test_a_block_that_a_power_cut_damaged_is_decoded_again(slow: CxrTable, tmp_path: Path):
     folder = tmp_path / "cache"
     builder = start_building(slow, folder, workers=1)
     wait_for(lambda: len(finished_blocks(folder)) >= 2)
@@ -349,19 +351,19 @@ def test_a_killed_builder_leaves_no_process_behind(endless: CxrTable, tmp_path: 
     wait_for(lambda: not any(is_alive(worker) for worker in workers))
 
 
-def test_a_process_that_dies_stops_it_and_it_goes_on_later(slow: CxrTable, tmp_path: Path):
+def test_a_process_that_dies_stops_the_build_and_it_continues_later(slow: CxrTable, tmp_path: Path):
     folder = tmp_path / "cache"
     builder = start_building(slow, folder, workers=2)
     os.kill(processes_of(builder)[0], signal.SIGKILL)
-    assert re.fullmatch(r".*DataError: a process died \(killed, .*where it stopped", last_words(builder))
+    assert re.fullmatch(r".*DataError: a process died \(killed, .*where it stopped", last_line(builder))
     assert not (folder / "manifest.json").exists()
     assert_whole(build_cache(slow, folder, 8, progress=False), slow.root)
 
 
-def test_ctrl_c_ends_the_processes_without_noise(endless: CxrTable, tmp_path: Path):
+def test_ctrl_c_ends_the_processes_without_messages_of_their_own(endless: CxrTable, tmp_path: Path):
     builder = start_building(endless, tmp_path / "cache", workers=2)
     workers = processes_of(builder)
-    wait_for(lambda: all(ignores_ctrl_c(worker) for worker in workers))  # both are at work
+    wait_for(lambda: all(ignores_ctrl_c(worker) for worker in workers))  # both have started
     for process in (*workers, builder.pid):
         os.kill(process, signal.SIGINT)
     said = builder.communicate(timeout=60)[1]
@@ -375,7 +377,7 @@ def ignores_ctrl_c(process: int) -> bool:
     return ignored is not None and bool(int(ignored[1], 16) & 1 << (signal.SIGINT - 1))
 
 
-def test_progress_says_images_a_second_and_the_time_left(slow: CxrTable, tmp_path: Path):
+def test_progress_shows_images_per_second_and_the_time_left(slow: CxrTable, tmp_path: Path):
     builder = start_building(slow, tmp_path / "cache", workers=2)  # a script without a main guard
     said = builder.communicate(timeout=60)[1]
     assert builder.returncode == 0, said
@@ -390,7 +392,7 @@ def test_two_builders_at_once_make_one_cache(slow: CxrTable, tmp_path: Path):
     said = [builder.communicate(timeout=120)[1] for builder in builders]
     assert [builder.returncode for builder in builders] == [0, 0]
     assert sum("another process is building" in words for words in said) <= 1
-    assert sum("192/192" in words for words in said) == 1  # one built, the other took what it built
+    assert sum("192/192" in words for words in said) == 1  # one built the cache, the other opened it
     assert_whole(open_cache(tmp_path / "cache"), slow.root)
 
 

@@ -1,4 +1,4 @@
-"""A data set is verified before anyone trains on it: what is published, what is there, what is wrong."""
+"""A data set is compared with its publication and checked for faults before anyone trains on it."""
 
 import gzip
 import re
@@ -31,7 +31,7 @@ def by_name(checks: list[Check]) -> Mapping[str, Check]:
 
 
 def folder(root: Path, *rows: str, names: Iterable[str] = tuple(f"{name}.png" for name in "abcdefghij")) -> Path:
-    """Write a folder of one's own, with 8 px images of noise."""
+    """Write a folder of own data with 8 px images of noise."""
     root.mkdir(exist_ok=True)
     written = rows or tuple(f"{name},p{i},{30 + i},{i % 2},{int(i == 2)}" for i, name in enumerate(names))
     (root / "labels.csv").write_text("\n".join(["path,patient_id,age,Mass,Edema", *written]) + "\n")
@@ -42,7 +42,7 @@ def folder(root: Path, *rows: str, names: Iterable[str] = tuple(f"{name}.png" fo
 
 @pytest.fixture(scope="session")
 def label_table(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole published label table of ChestX-ray14, with both lists, and no images."""
+    """Write the whole published label table of ChestX-ray14 with both lists and without images."""
     root = tmp_path_factory.mktemp("chestxray14")
     with gzip.open(test_data / "Data_Entry_2017_v2020.csv.gz", "rt") as file:
         lines = file.read().splitlines()
@@ -66,7 +66,7 @@ def test_every_published_count_of_chestxray14_comes_out(label_table: Path) -> No
     assert found["views"].found == "PA 67,310, AP 44,810"
 
 
-def test_a_whole_table_that_lost_a_row_is_a_problem_and_a_half_one_differs(label_table: Path, tmp_path: Path) -> None:
+def test_one_missing_row_is_a_problem_and_half_of_the_rows_only_differ(label_table: Path, tmp_path: Path) -> None:
     lines = (label_table / "Data_Entry_2017_v2020.csv").read_text().splitlines()
     for kept, verdict in ((len(lines) - 1, "problem"), (len(lines) // 2, "differs")):
         (tmp_path / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines[:kept]) + "\n")
@@ -96,7 +96,7 @@ def test_a_part_of_a_data_set_with_its_images_has_no_problem(test_data: Path) ->
     assert found["unreadable image files"].found == 0
 
 
-def test_missing_unnamed_unreadable_and_empty_pictures_are_found(tmp_path: Path) -> None:
+def test_missing_unlisted_unreadable_and_empty_images_are_found(tmp_path: Path) -> None:
     root = folder(tmp_path / "own")
     (root / "a.png").unlink()
     (root / "b.png").write_bytes(b"")
@@ -123,7 +123,7 @@ def test_rows_without_a_file_only_differ_in_part_of_a_published_data_set(test_da
     assert "problem" not in {each.verdict for each in found.values()}
 
 
-def test_a_file_that_the_storage_does_not_give_is_listed_and_the_others_are_looked_at(
+def test_a_file_with_a_storage_fault_is_listed_and_the_others_are_scanned(
     noise_table: Callable[..., CxrTable],
 ) -> None:
     if not Path("/proc/self/mem").exists():
@@ -132,13 +132,13 @@ def test_a_file_that_the_storage_does_not_give_is_listed_and_the_others_are_look
     path = table.frame["path"][1]
     (table.root / path).unlink()
     (table.root / path).symlink_to("/proc/self/mem")
-    seen = scan_files(table, progress=False)
-    assert seen.images == 3
-    assert seen.unreadable == {path: "cannot be read ([Errno 5] Input/output error)"}
+    found = scan_files(table, progress=False)
+    assert found.images == 3
+    assert found.unreadable == {path: "cannot be read ([Errno 5] Input/output error)"}
 
 
 @pytest.mark.parametrize(("dark", "verdict"), [(6, "problem"), (5, "ok")])
-def test_images_that_are_mostly_almost_black_are_a_problem_that_a_study_can_mend(
+def test_mostly_dark_images_are_a_problem_that_a_setting_of_the_study_solves(
     tmp_path: Path, dark: int, verdict: str
 ) -> None:
     root = folder(tmp_path / "own")
@@ -163,7 +163,7 @@ def test_unreadable_images_are_not_counted_as_bright(tmp_path: Path) -> None:
     assert found.detail == "greys of 8 bits are used as they are stored"
 
 
-def test_own_data_is_held_against_nothing_published(tmp_path: Path) -> None:
+def test_own_data_is_not_compared_with_published_counts(tmp_path: Path) -> None:
     found = by_name(check(OWN, folder(tmp_path / "own"), images=False))
     assert found["images in the label table"] == Check("images in the label table", "", 10)
     assert found["patients"].found == 10
@@ -173,18 +173,18 @@ def test_own_data_is_held_against_nothing_published(tmp_path: Path) -> None:
     ("with_test", "images", "sides"),
     [(False, 223_648, ["train_val", "test"]), (True, 224_316, ["train", "validation", "test"])],
 )
-def test_chexpert_is_held_against_the_edition_that_it_is(tmp_path: Path, with_test: bool, images: int, sides) -> None:
+def test_chexpert_is_compared_with_the_edition_that_it_is(tmp_path: Path, with_test: bool, images: int, sides) -> None:
     root = write_chexpert(tmp_path, patients=20, with_test=with_test)
     found = by_name(check(DataSettings(dataset="chexpert"), root, progress=False))
     assert found["images in the label table"].expected == images
     assert [what for what in found if what.startswith("published") and what.endswith("images")] == [
         f"published {side}: images" for side in sides
     ]
-    assert found["lateral views"].verdict == "ok"  # of a view that the study does not read: not missing
+    assert found["lateral views"].verdict == "ok"  # the study does not read this view, so nothing is missing
     assert "rows whose image file is not there" not in found
 
 
-def test_what_nobody_said_is_counted_and_a_finding_that_nobody_has_is_a_problem(tmp_path: Path) -> None:
+def test_unknown_labels_are_counted_and_a_finding_without_positives_is_a_problem(tmp_path: Path) -> None:
     root = folder(tmp_path / "own", "a.png,1,50,1,", "b.png,2,412,0,0", "c.png,3,,1,0")
     found = by_name(check(OWN, root, images=False))
     assert found["labels unknown"].found == "1 of 6 (16.7%)"
@@ -195,7 +195,7 @@ def test_what_nobody_said_is_counted_and_a_finding_that_nobody_has_is_a_problem(
     assert (found[ABSENT].found, found[ABSENT].detail, found[ABSENT].verdict) == (1, "Edema", "problem")
 
 
-def test_what_is_said_of_labels_and_people_is_of_the_images_that_are_used(tmp_path: Path) -> None:
+def test_labels_and_ages_are_counted_over_the_images_that_are_used(tmp_path: Path) -> None:
     rows = ("a.png,1,50,1,0", "b.png,2,60,0,", "c.png,3,70,1,1", "d.png,4,,0,0")
     root = folder(tmp_path / "own", *rows, names=("a.png", "b.png", "d.png"))
     every_row, used = (by_name(check(OWN, root, images=images, progress=False)) for images in (False, True))
@@ -206,7 +206,7 @@ def test_what_is_said_of_labels_and_people_is_of_the_images_that_are_used(tmp_pa
     assert [used[what].found for what in unknown] == ["1 of 6 (16.7%)", "1 of 3 (33.3%)"]
 
 
-def test_rows_of_padchest_that_the_study_does_not_read_are_in_the_published_counts_alone(tmp_path: Path) -> None:
+def test_padchest_rows_that_the_study_does_not_read_count_only_in_published_counts(tmp_path: Path) -> None:
     root = write_padchest(tmp_path)
     lateral = DataSettings(dataset="padchest", padchest=PadchestSettings(projections=("L",)))
     found = by_name(check(lateral, root, progress=False))
@@ -214,7 +214,7 @@ def test_rows_of_padchest_that_the_study_does_not_read_are_in_the_published_coun
     assert found["images in the label table"].found > found["images with a file"].found
 
 
-def test_a_split_of_the_label_table_says_that_it_is_of_every_row(tmp_path: Path) -> None:
+def test_the_split_of_a_label_table_says_that_it_covers_every_row(tmp_path: Path) -> None:
     root = folder(tmp_path / "own")
     of_every_row = "for every row of the label table: views, projections and image files were not checked"
     assert by_name(check(OWN, root, images=False))["split random-70-10-20"].detail == of_every_row
@@ -232,12 +232,12 @@ def test_labels_without_images_are_still_checked(tmp_path: Path) -> None:
     assert "no image of the 1 rows" in found["image files"].detail
 
 
-def test_a_data_set_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
+def test_a_data_set_without_a_label_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no labels\.csv"):
         check(OWN, tmp_path)
 
 
-def test_processes_find_what_one_process_finds_in_the_order_of_the_table(
+def test_two_processes_find_the_same_as_one_in_the_order_of_the_table(
     noise_table: Callable[..., CxrTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = noise_table(200)
@@ -246,10 +246,10 @@ def test_processes_find_what_one_process_finds_in_the_order_of_the_table(
         (table.root / path).write_bytes(b"")
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(table.root / table.frame["path"][150])
     monkeypatch.setattr("cxr_kd.data.parallel.PROCESS_START_SECONDS", 0)
-    alone, together = (scan_files(table, workers=workers, progress=False) for workers in (1, 2))
-    assert list(together.unreadable.items()) == list(alone.unreadable.items())
-    assert alone.unreadable == dict.fromkeys(broken, "the file is empty (0 bytes)")
-    assert (together.images, together.dark) == (alone.images, alone.dark) == (200, 1)
+    one, two = (scan_files(table, workers=workers, progress=False) for workers in (1, 2))
+    assert list(two.unreadable.items()) == list(one.unreadable.items())
+    assert one.unreadable == dict.fromkeys(broken, "the file is empty (0 bytes)")
+    assert (two.images, two.dark) == (one.images, one.dark) == (200, 1)
 
 
 def test_findings_with_too_few_positives_to_be_scored_are_named(tmp_path: Path) -> None:

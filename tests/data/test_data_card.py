@@ -1,4 +1,4 @@
-"""The data card counts what is in the table, side by side, and of the labels only those that somebody gave."""
+"""The data card counts the table per side; only known labels count for the prevalence."""
 
 import hashlib
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_prevalence_is_of_the_known_labels(card: dict) -> None:
     assert card["prevalence"]["test"] == {"Mass": 1.0, "Edema": 0.0}
 
 
-def test_patients_are_counted_once_a_side_and_what_is_unknown_is_not_guessed(card: dict) -> None:
+def test_patients_are_counted_once_per_side_and_unknown_values_as_unknown(card: dict) -> None:
     assert card["patients_by_sex"]["train"] == {"women": 1, "men": 1, "unknown": 0}
     assert card["patients_by_sex"]["validation"] == {"women": 0, "men": 0, "unknown": 1}
     assert card["age"]["train"] == {"known": 2, "lower_quartile": 45.0, "median": 50.0, "upper_quartile": 55.0}
@@ -67,7 +67,7 @@ def test_brightest_is_the_median_of_the_brightest_grey_of_each(card: dict) -> No
     assert card["brightest"] == 20
 
 
-def test_brightest_is_of_images_from_the_first_to_the_last(tmp_path: Path) -> None:
+def test_brightest_uses_images_from_the_first_to_the_last(tmp_path: Path) -> None:
     count = 3 * BRIGHTNESS_IMAGES
     ids = [str(i) for i in range(count)]
     unknown = {"view": "", "age": np.nan, "sex": "", "Mass": 0.0}
@@ -79,7 +79,7 @@ def test_brightest_is_of_images_from_the_first_to_the_last(tmp_path: Path) -> No
     assert abs(data_card_of(table, cache, split, "1f")["brightest"] - 127 / 2) <= 1
 
 
-def test_marks_quarantine_and_source_are_told(card: dict) -> None:
+def test_marks_quarantine_and_source_are_in_the_card(card: dict) -> None:
     assert card["marks"] == {"boxes": {"Mass": 1, "Edema": 1}, "boxed_images": 1, "masks": False}
     assert (card["quarantined"], card["quarantine"]) == (3, {"empty": 2, "cut off": 1})
     assert card["source"] == {"name": "five", "blank labels": "unknown"}

@@ -35,7 +35,7 @@ def batches(noise: tuple[Cache, CxrTable], **settings: object) -> Batches:
     st.integers(0, 2**40),
     st.integers(0, 10_000),
 )
-def test_an_image_is_augmented_alike_whatever_the_batch(chosen: list[int], seed: int, view: int):
+def test_the_augmentation_of_an_image_does_not_depend_on_the_batch(chosen: list[int], seed: int, view: int):
     index = torch.tensor(chosen)
     together = augmented(POOL, torch.arange(40), STRONG, seed=seed, view=view)
     assert torch.equal(augmented(POOL[index], index, STRONG, seed=seed, view=view), together[index])
@@ -48,7 +48,7 @@ def test_seed_view_and_position_each_change_the_pixels():
     assert len({image.numpy().tobytes() for image in (*by_position, *(other[0] for other in others))}) == 5
 
 
-def test_draws_are_uniform_and_unrelated():
+def test_draws_are_uniform_and_uncorrelated():
     draws = np.concatenate([uniform(np.arange(20_000), 6, seed=3, view=view) for view in (0, 1)], 1)
     assert draws.min() >= 0
     assert draws.max() < 1
@@ -65,7 +65,7 @@ def test_draws_are_the_same_in_every_version():
     ]
 
 
-def test_no_augmentation_asked_changes_no_pixel():
+def test_zero_limits_change_no_pixel():
     assert torch.equal(augmented(POOL, torch.arange(40), STILL, seed=0, view=0), POOL)
 
 
@@ -80,7 +80,7 @@ def test_augmented_images_stay_in_range_with_black_at_the_edges():
     assert changed.max() <= 1
 
 
-def test_a_point_moves_as_far_as_the_settings_say_and_no_further():
+def test_a_point_turns_by_at_most_the_limit():
     side, count = 65, 300
     dot = torch.zeros(count, 1, side, side)
     dot[..., 32, 57] = 1  # 25 px right of the centre
@@ -95,12 +95,12 @@ def test_a_point_moves_as_far_as_the_settings_say_and_no_further():
 
 
 @pytest.mark.parametrize("settings", [{"translate": 1.0}, {"brightness": -0.1}, {"rotate_degrees": 180}])
-def test_an_impossible_augmentation_is_named(settings: dict[str, float]):
+def test_an_impossible_augmentation_is_refused_by_name(settings: dict[str, float]):
     with pytest.raises(ValidationError, match=next(iter(settings))):
         Augmentation(**settings)
 
 
-def test_every_image_comes_once_an_epoch_with_its_pixels_and_labels(noise: tuple[Cache, CxrTable]):
+def test_every_image_occurs_once_per_epoch_with_its_pixels_and_labels(noise: tuple[Cache, CxrTable]):
     cache, table = noise
     loader = batches(noise, shuffle=True)
     seen = list(loader.epoch(0))
@@ -124,7 +124,7 @@ def test_no_batch_of_one_image_when_shuffling(noise: tuple[Cache, CxrTable]):
     assert len(batches(noise, shuffle=True, batch_size=50)) == 1
 
 
-def test_order_is_a_function_of_seed_and_epoch(noise: tuple[Cache, CxrTable]):
+def test_the_order_depends_only_on_seed_and_epoch(noise: tuple[Cache, CxrTable]):
     def order(epoch: int, **settings: object) -> list[str]:
         return [name for batch in batches(noise, **settings).epoch(epoch) for name in batch.image_ids]
 
@@ -134,7 +134,7 @@ def test_order_is_a_function_of_seed_and_epoch(noise: tuple[Cache, CxrTable]):
     assert len({tuple(order(epoch, shuffle=True, seed=seed)) for epoch in (0, 1) for seed in (0, 1)}) == 4
 
 
-def test_views_come_round_and_are_the_same_pixels_each_time(noise: tuple[Cache, CxrTable]):
+def test_views_repeat_with_the_same_pixels(noise: tuple[Cache, CxrTable]):
     def pixels(epoch: int, views: int) -> dict[str, bytes]:
         loader = batches(noise, shuffle=True, augment=STRONG, views=views)
         return {

@@ -30,7 +30,7 @@ def sides(split: Split) -> tuple[tuple[str, ...], ...]:
 
 
 @given(PATIENTS, st.integers(0, 2**32))
-def test_random_split_deals_whole_patients_in_the_stated_shares(patients: list[int], seed: int):
+def test_a_random_split_puts_whole_patients_on_sides_in_the_stated_shares(patients: list[int], seed: int):
     table = a_table(patients)
     split = make_split(table, "random-70-10-20", seed=seed)
     patient_of = dict(zip(table.frame["image_id"], patients, strict=True))
@@ -49,7 +49,7 @@ def test_a_split_does_not_depend_on_the_order_of_rows(patients: list[int], seed:
     )
 
 
-def test_another_seed_is_another_split_of_another_hash():
+def test_another_seed_gives_another_split_and_hash():
     table = a_table([number // 2 for number in range(100)])
     hashes = {make_split(table, "random-70-10-20", seed=seed).sha256 for seed in range(5)}
     assert len(hashes) == 5
@@ -88,7 +88,7 @@ def test_an_image_on_no_published_list_or_on_both_is_named():
         make_split(replace(table, given_split=lists), "official")
 
 
-def test_what_cannot_be_split_says_why():
+def test_splits_that_cannot_be_made_say_why():
     table = a_table([number // 2 for number in range(40)])
     with pytest.raises(DataError, match="no split named 'offical'; there are: official, random-70-10-20"):
         make_split(table, "offical")
@@ -123,14 +123,14 @@ def test_a_file_that_is_no_split_is_a_data_error(tmp_path: Path, content: str):
         Split.from_json(tmp_path / "absent" / "split.json")
 
 
-def test_an_image_stands_once_and_has_a_side():
+def test_an_image_occurs_once_and_has_one_side():
     split = Split("own", ("a",), ("b",), ("c",))
     assert [split.side(image_id) for image_id in "abcd"] == [*SIDES, None]
     with pytest.raises(DataError, match="1 image ids occur twice"):
         Split("own", ("a",), ("b",), ("a",))
 
 
-def test_check_disjoint_looks_at_the_images_of_the_split_only():
+def test_check_disjoint_considers_only_images_of_the_split():
     table = a_table([1, 1, 2, 3])
     check_disjoint(table, Split("own", ("0000",), ("0002",), ("0003",)))
     with pytest.raises(DataError, match="p1"):
@@ -157,7 +157,7 @@ def write_lists(root: Path, **ids: str) -> SplitLists:
     return SplitLists(train="train.txt", validation="validation.txt", test="test.txt")
 
 
-def test_lists_of_a_user_s_own_are_taken_as_they_are(tmp_path: Path):
+def test_lists_of_the_user_are_used_unchanged(tmp_path: Path):
     table = replace(a_table([0, 0, 1, 2, 3]), root=tmp_path)
     split = make_split(table, "lists", lists=write_lists(tmp_path, train="0000 0001", validation="0002", test="0003"))
     assert sides(split) == (("0000", "0001"), ("0002",), ("0003",))
@@ -176,7 +176,7 @@ def test_lists_of_a_user_s_own_are_taken_as_they_are(tmp_path: Path):
         ("own", {"train": "0000", "validation": "0000", "test": "0003"}, r"1 image ids occur twice"),
     ],
 )  # fmt: skip
-def test_lists_that_cannot_be_meant_are_refused(tmp_path: Path, kind: str, ids: dict[str, str], told: str):
+def test_contradictory_lists_are_refused(tmp_path: Path, kind: str, ids: dict[str, str], told: str):
     table = replace(a_table([0, 0, 1, 2]), root=tmp_path, kind=kind)
     with pytest.raises(DataError, match=told):
         make_split(table, "lists", lists=write_lists(tmp_path, **ids))

@@ -16,7 +16,7 @@ from cxr_kd.errors import DataError
 def a_table(
     dataset: str = "chestxray14", kind: str = "mini", images: int = 10, images_per_patient: int = 1, **source: str
 ) -> CxrTable:
-    """Ten images; without `images_per_patient`, nobody knows whose they are (each patient id is the image id)."""
+    """Return a table of ten images; by default patients are unknown (each patient id is the image id)."""
     ids = [f"{number:03}.png" for number in range(images)]
     patients = [f"p{number // images_per_patient}" for number in range(images)] if images_per_patient > 1 else ids
     frame = pd.DataFrame({"image_id": ids, "path": ids, "patient_id": patients, "view": "PA", "sex": "F"})
@@ -24,7 +24,7 @@ def a_table(
 
 
 def with_files(table: CxrTable, folder: Path, size: int) -> CxrTable:
-    """The table with a file of `size` bytes for each of its images."""
+    """Return the table with a file of `size` bytes for each of its images."""
     folder.mkdir()
     for path in table.frame["path"]:
         (folder / path).write_bytes(bytes(size))
@@ -32,7 +32,7 @@ def with_files(table: CxrTable, folder: Path, size: int) -> CxrTable:
 
 
 def test_the_random_split_s_model_is_refused_on_the_official_test(test_data: Path):
-    """The field's known trap, on NIH's own table: most of the official test is in the random training part."""
+    """In the table of NIH, most of the official test images are in the random training part: a known error."""
     frame = read_labels(test_data / "Data_Entry_2017_v2020.csv.gz")
     official = pd.read_csv(test_data / "official_test_images.csv.gz", header=None)[0]
     test = frozenset(official) & frozenset(frame["image_id"])
@@ -70,7 +70,7 @@ def test_chestmnist_and_chestxray14_are_the_same_radiographs():
     learned.check_unseen("student", a_table("padchest"), ["001.png"], "test")
 
 
-def test_an_image_of_one_s_own_is_known_by_its_file_whatever_it_is_called(tmp_path: Path):
+def test_an_own_image_is_recognised_by_its_file_under_another_id(tmp_path: Path):
     table = a_table("folder", "own", name="own data")
     mine, yours = (with_files(table, tmp_path / name, size) for name, size in (("a", 10), ("b", 11)))
     learned = TrainedOn.of(mine, ["001.png"])
@@ -97,7 +97,7 @@ def test_another_image_of_a_teacher_s_patient_is_refused():
         student.check_unseen("student", table, ["001.png"], "test")
 
 
-def test_a_patient_of_one_s_own_is_known_by_the_data_set_s_name_and_the_id_and_not_written_down(tmp_path: Path):
+def test_an_own_patient_is_recognised_by_data_set_name_and_id_and_stored_as_a_hash(tmp_path: Path):
     table = a_table("folder", "own", images_per_patient=2, name="Ward 7")
     mine, yours = (with_files(table, tmp_path / name, size) for name, size in (("a", 10), ("b", 11)))
     learned = TrainedOn.of(mine, ["000.png"])
@@ -118,7 +118,7 @@ NAMES = st.sets(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), 
 
 
 @given(images=NAMES, patients=NAMES)
-def test_it_survives_the_card(images: frozenset[str], patients: frozenset[str]):
+def test_the_card_gives_back_what_was_written(images: frozenset[str], patients: frozenset[str]):
     trained_on = TrainedOn({"chexpert": images}, {"chexpert": patients})
     assert TrainedOn.from_card(trained_on.to_card(), "model.safetensors") == trained_on
 
@@ -144,6 +144,6 @@ def test_the_card_of_all_of_chestxray14_stays_small(test_data: Path):
         ["chexpert"],
     ],
 )
-def test_a_card_that_does_not_say_it_is_refused(card: object):
+def test_unreadable_and_older_cards_are_refused(card: object):
     with pytest.raises(DataError, match=r"model\.safetensors: .*train it again"):
         TrainedOn.from_card(card, "model.safetensors")  # type: ignore[arg-type]
