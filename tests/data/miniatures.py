@@ -30,9 +30,9 @@ REPORT = 'compar con estudi previ, "sin cambi" .\nno identif imagen condensacion
 def write_chexpert(root: Path, *, patients: int = 60, seed: int = 0, with_test: bool = False, size: int = 64) -> Path:
     """Write `CheXpert-v1.0-small/` into `root` and return it: a fifth of the patients in valid.csv.
 
-    About two frontal images a patient and a lateral one for every second. In train.csv a finding that is present is
-    sometimes -1, and one that is absent mostly blank; valid.csv and test_labels.csv hold 1.0 and 0.0 alone, and the
-    latter neither sex nor age nor view. The test set has a fifth as many patients again.
+    Each patient has about two frontal images, every second one a lateral image. In train.csv, positive labels are
+    sometimes -1 and negative labels mostly blank. valid.csv and test_labels.csv hold only 1.0 and 0.0; test_labels.csv
+    has no sex, age or view. With `with_test`, a test set with a fifth as many patients is added.
     """
     generator, folder = np.random.default_rng(seed), root / "CheXpert-v1.0-small"
     valid = max(patients // 5, 1)

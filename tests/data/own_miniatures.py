@@ -15,7 +15,7 @@ SUFFIXES = (".png", ".jpg", ".dcm")
 
 
 def discs(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Return images uint8 (N, size, size) for labels (N, L): noise, and one disc per finding in a grid, bright if the label is 1."""
+    """Return images uint8 (N, size, size) for labels (N, L): noise, and one disc per finding, bright for a 1."""
     cells = int(np.ceil(np.sqrt(labels.shape[1])))
     rows, columns = (np.indices((size, size)) + 0.5) * cells / size
     inside = np.hypot(rows % 1 - 0.5, columns % 1 - 0.5) < 0.4
