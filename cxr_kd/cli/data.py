@@ -48,10 +48,12 @@ def data_check(
     """
     from cxr_kd.data.check import check
 
-    settings, intensity, keep_aspect = _how_to_read(dataset, study)
+    settings, intensity, keep_aspect, minimum = _how_to_read(dataset, study)
     if pictures:
         _check_place(pictures)
-    checks = check(settings, root, images=not labels_only, intensity=intensity, workers=workers)
+    checks = check(
+        settings, root, images=not labels_only, intensity=intensity, minimum_positives=minimum, workers=workers
+    )
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in checks], indent=2, ensure_ascii=False))
     else:
@@ -63,9 +65,10 @@ def data_check(
         raise typer.Exit(PROBLEMS)
 
 
-def _how_to_read(dataset: str | None, study: str | None) -> tuple[DataSettings, Intensity, bool]:
-    """Return data settings, `intensity` and `keep_aspect` of the study, or the defaults. Raises StudyError."""
+def _how_to_read(dataset: str | None, study: str | None) -> tuple[DataSettings, Intensity, bool, int]:
+    """Return data settings, `intensity`, `keep_aspect` and `minimum_positives` of a study, or defaults; StudyError."""
     from cxr_kd.errors import StudyError
+    from cxr_kd.study.settings import Evaluation
 
     if study:
         read = load_study(study)
@@ -73,10 +76,10 @@ def _how_to_read(dataset: str | None, study: str | None) -> tuple[DataSettings, 
             raise StudyError(
                 f"study {study!r} is about the data set {read.data.dataset!r}, not {dataset!r}: give one of them"
             )
-        return read.data, read.intensity, read.keep_aspect
+        return read.data, read.intensity, read.keep_aspect, read.evaluation.minimum_positives
     if not dataset:
         raise StudyError("name the data set (--dataset NAME) or a study that says how to read it (--study FILE)")
-    return _as_published(dataset), "fixed", False
+    return _as_published(dataset), "fixed", False, Evaluation().minimum_positives
 
 
 def _as_published(dataset: str) -> DataSettings:

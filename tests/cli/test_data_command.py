@@ -152,3 +152,12 @@ def test_what_can_not_be_read_ends_with_2_and_says_what_to_do(
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_the_study_says_how_many_positives_a_finding_needs_to_be_scored(own: list[str | Path], tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(STUDY + "evaluation: {minimum_positives: 7}\n")
+    result = run(*own)
+    assert result.exit_code == 0
+    said = " ".join(result.stdout.split())
+    assert "a finding is scored with at least 7 positive and 7 negative test images" in said
+    assert "No finding can be scored" in said
