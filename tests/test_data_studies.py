@@ -85,7 +85,7 @@ def test_a_study_runs_from_end_to_end_on_a_miniature(name: str, tmp_path: Path):
     study.parent.mkdir()
     WRITERS[name](data)
     shipped = yaml.safe_load((ROOT / "studies" / study.name).read_text())
-    scratch = {} if name == "own-data" else {"pretrained": None}  # own data must need no weights as it is shipped
+    scratch = {} if name == "own-data" else {"pretrained": None}  # own-data must run as shipped
     study.write_text(yaml.safe_dump({**shipped, **SMALL, **scratch}))
     ended = run(study, data)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -112,7 +112,7 @@ def test_a_study_that_init_wrote_runs_from_end_to_end(tmp_path: Path):
     assert "my data" in (tmp_path / "reports" / "mine" / "index.html").read_text()
 
 
-def test_own_data_needs_no_weights_of_anybody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_own_data_needs_no_published_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("CXR_KD_WEIGHTS", str(tmp_path))
     study = studies.load_study("own-data")
     for each in study.all_runs:

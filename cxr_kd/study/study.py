@@ -81,7 +81,7 @@ class Study(Settings):
         return value
 
     @model_validator(mode="after")
-    def _runs_can_be_told_apart(self) -> Self:
+    def _runs_are_complete_and_distinct(self) -> Self:
         for run in self.runs_of(self.seeds[0]):
             check_teachers(run, self.teachers)
             check_objective(run)
@@ -97,7 +97,7 @@ class Study(Settings):
             check_ablation(self.ablation, students, len(self.seeds))
         return self
 
-    # ---- where things live ------------------------------------------------------------------------------------------
+    # ---- where files are --------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:

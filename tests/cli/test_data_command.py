@@ -1,4 +1,4 @@
-"""`cxr-kd data check`, as a person and as a program meets it: words, JSON, pictures, exit status."""
+"""`cxr-kd data check`: its table, JSON, pictures and exit status."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def run(*arguments: str | Path) -> Result:
 
 @pytest.fixture
 def own(tmp_path: Path) -> list[str | Path]:
-    """The arguments for a folder of one's own with 20 radiographs of 20 patients."""
+    """Return the arguments for a user's own folder with 20 radiographs of 20 patients."""
     (tmp_path / "own.yaml").write_text(STUDY)
     rows = [f"{i}.png,{i},{i % 2},{int(i % 3 == 0)}" for i in range(20)]
     (tmp_path / "labels.csv").write_text("\n".join(["path,patient_id,Mass,Edema", *rows]))
@@ -69,7 +69,7 @@ def test_a_problem_is_named_and_ends_with_1(own: list[str | Path]) -> None:
     assert run(*own, "--labels-only").exit_code == 0
 
 
-def test_json_is_all_that_a_program_reads_on_stdout(own: list[str | Path]) -> None:
+def test_json_is_all_that_is_printed_on_stdout(own: list[str | Path]) -> None:
     checks = {each["what"]: each for each in json.loads(run(*own, "--json").stdout)}
     assert checks["unreadable image files"] == {
         "what": "unreadable image files", "expected": 0, "found": 0, "verdict": "ok", "detail": "",
@@ -87,7 +87,7 @@ def test_pictures_are_written(own: list[str | Path], tmp_path: Path) -> None:
     ("place", "why"),
     [(".", "it is a folder"), ("labels.csv/sheet.png", "labels.csv"), ("own.yaml/more/sheet.png", "own.yaml")],
 )
-def test_pictures_that_can_not_be_written_end_with_2_before_anything_is_decoded(
+def test_pictures_that_cannot_be_written_end_with_2_before_anything_is_decoded(
     own: list[str | Path], tmp_path: Path, place: str, why: str
 ) -> None:
     result = run(*own, "--pictures", tmp_path / place)
@@ -99,14 +99,14 @@ def test_pictures_that_can_not_be_written_end_with_2_before_anything_is_decoded(
 
 
 def test_pictures_that_fail_at_the_end_end_with_2_as_well(own: list[str | Path], tmp_path: Path) -> None:
-    result = run(*own, "--pictures", tmp_path / f"{'a' * 250}.png")  # too long with what is put around it meanwhile
+    result = run(*own, "--pictures", tmp_path / f"{'a' * 250}.png")  # the temporary name beside it is too long
     assert result.exit_code == 2
     assert "cannot be written ([Errno 36] File name too long" in result.stderr
     assert isinstance(result.exception, SystemExit)
 
 
 def test_files_are_read_as_the_study_says(own: list[str | Path], tmp_path: Path) -> None:
-    for i in range(20):  # 12 bits of 16, wider than high
+    for i in range(20):  # 12 of 16 bits used, wider than high
         values = np.random.default_rng(i).integers(0, 4096, (8, 16)).astype(np.uint16)
         Image.fromarray(values).save(tmp_path / f"{i}.png")
     assert run(*own).exit_code == 1
@@ -120,13 +120,13 @@ def test_files_are_read_as_the_study_says(own: list[str | Path], tmp_path: Path)
 
 
 def whites(own: list[str | Path], folder: Path) -> float:
-    """The mean grey of the contact sheet, 0 to 1."""
+    """Return the mean grey value of the contact sheet, from 0 to 1."""
     run(*own, "--pictures", folder / "out" / "sheet.png")
     with Image.open(folder / "out" / "sheet.png") as sheet:
         return float(np.asarray(sheet.convert("L")).mean()) / 255
 
 
-def test_pictures_that_can_not_be_drawn_are_a_problem(own: list[str | Path], tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_drawn_are_a_problem(own: list[str | Path], tmp_path: Path) -> None:
     for path in tmp_path.glob("*.png"):
         path.write_bytes(b"")
     result = run(*own, "--labels-only", "--pictures", tmp_path / "sheet.png")
@@ -145,7 +145,7 @@ def test_pictures_that_can_not_be_drawn_are_a_problem(own: list[str | Path], tmp
         (["--study", "smoke", "--dataset", "chexpert"], "is about the data set 'phantom', not 'chexpert'"),
     ],
 )
-def test_what_can_not_be_read_ends_with_2_and_says_what_to_do(
+def test_what_cannot_be_read_ends_with_2_and_says_what_to_do(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     result = run("--root", tmp_path, *arguments)

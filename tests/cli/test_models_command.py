@@ -1,4 +1,4 @@
-"""`cxr-kd models`, as a person and as a program sees it."""
+"""`cxr-kd models`: its table and its JSON."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_json_for_programs_at_another_size():
     assert rows["eeea_net_c2"]["macs"] < 0.06e9
 
 
-def test_a_network_that_can_not_take_the_size_says_so_and_the_others_are_listed():
+def test_a_network_that_cannot_take_the_size_has_a_message_and_the_others_are_listed():
     output = run("--image-size", "40")
     assert "visformer_s cannot take images of 40 px" in output
     assert "2x2" in next(line for line in output.splitlines() if "eeea_net_c2" in line)

@@ -77,7 +77,7 @@ def test_scientific_notation_is_a_number(tmp_path):
     assert studies.load_study(file).teacher_training.learning_rate == 5e-4
 
 
-def test_a_study_is_found_by_name_and_an_unknown_one_lists_the_shipped():
+def test_a_study_is_found_by_name_and_an_unknown_name_lists_the_shipped_studies():
     assert studies.load_study("smoke").file == studies.load_study("studies/smoke.yaml").file
     with pytest.raises(StudyError, match=r"demo.*smoke"):
         studies.load_study("no-such-study")
@@ -89,7 +89,7 @@ def test_results_are_stored_beside_the_studies_folder(tmp_path):
     assert study.report_folder == tmp_path / "reports" / "mine"
 
 
-def test_run_names_say_everything():
+def test_run_names_contain_network_teacher_and_seed():
     assert [run.name for run in studies.load_study("smoke").all_runs] == [
         "densenet121-seed0",
         "eeea_net_c2_alone-seed0",
