@@ -1,4 +1,4 @@
-"""Time the maps of 14 findings in one pass, and 14 runs of pytorch-grad-cam: EEEA-Net-C2, 224 px, one image, one thread.
+"""Time maps of 14 findings in one pass and by 14 runs of pytorch-grad-cam: EEEA-Net-C2, 224 px, one image, one thread.
 
 The last line printed is one JSON object: the ratio of medians (14 runs over one pass), and in `detail` the time of one
 pass as a multiple of a forward pass. `limit` is the ratio if maps took no longer than the forward pass that they
