@@ -1,7 +1,8 @@
-"""Maps of 14 findings in one pass against 14 runs of pytorch-grad-cam: EEEA-Net-C2 at 224 px, one image, one thread.
+"""Time maps of 14 findings in one pass and by 14 runs of pytorch-grad-cam: EEEA-Net-C2, 224 px, one image, one thread.
 
-Prints as its last line one JSON object: the ratio of medians (14 runs over one pass), and in `detail` what one pass
-costs in forward passes. The limit is arithmetic: explaining can't be cheaper than the forward pass that it explains.
+The last line printed is one JSON object: the ratio of medians (14 runs over one pass), and in `detail` the time of one
+pass as a multiple of a forward pass. `limit` is the ratio if maps took no longer than the forward pass that they
+explain.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def forward(model: CxrClassifier, image: torch.Tensor) -> torch.Tensor:
 
 
 def same_maps(ours: torch.Tensor, theirs: np.ndarray) -> bool:
-    # Grad-CAM's weights are means over cells; the library stretches each map before and after resizing it.
+    # Grad-CAM's weights are means over cells; the library scales each map to [0, 1] before and after resizing it.
     grad_cams = (ours / ours.shape[-1] / ours.shape[-2])[0].numpy()
     return np.allclose(scale_cam_image(scale_cam_image(grad_cams, (SIZE, SIZE))), theirs[0], atol=1e-3)
 
@@ -59,14 +60,16 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = build("eeea_net_c2", FINDINGS, image_size=SIZE).eval()
-    torch.nn.init.normal_(model.head.output.weight)  # a trained head's size, so that maps are not all rounding
+    torch.nn.init.normal_(
+        model.head.output.weight
+    )  # as large as a trained head's, so that maps are more than rounding errors
     image = torch.rand(1, 1, SIZE, SIZE)
     grad_cam = GradCAM(model, target_layers=[model.backbone])
     agree = same_maps(one_pass(model, image), fourteen_runs(grad_cam, image))
     grad_cam.activations_and_grads.release()
 
     passes, runs, forwards = [], [], []
-    for _ in range(rounds):  # in turn, so that a slow moment of the machine falls on all
+    for _ in range(rounds):  # in turn, so that a slow moment of the machine affects all three
         for _ in range(4):
             forwards.append(milliseconds(lambda: forward(model, image)))
             passes.append(milliseconds(lambda: one_pass(model, image)))

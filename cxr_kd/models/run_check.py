@@ -11,8 +11,8 @@ from cxr_kd.study.runs import Run
 def check_run(study: Study, run: Run) -> None:
     """Raise ModelError unless every network of the run exists and can be built as the study asks.
 
-    That is: its name is known, it takes the study's image size, and its ImageNet weights can be had if the study wants
-    them.
+    Its name must be known, it must take the study's image size, and its ImageNet weights must be in the weights folder
+    or on a hub if the study asks for them.
     """
     for name in (*run.teachers, run.network):
         info(name).check_size(study.image_size)

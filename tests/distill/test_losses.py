@@ -1,4 +1,4 @@
-"""The losses of logits: values to fifty digits, gradients by finite differences, and what must not change them."""
+"""The losses of logits: values to fifty digits, gradients by finite differences, and invariances."""
 
 from decimal import Decimal, getcontext
 from functools import partial
@@ -128,7 +128,7 @@ def test_balanced_focal_bce_is_its_equation():
     )
 
 
-def test_correlation_is_numpys():
+def test_correlation_equals_numpy():
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(4, 5, generator=generator), torch.randn(4, 5, generator=generator)
     s, t = (1 / (1 + np.exp(-side.double().numpy())) for side in (student, teacher))
@@ -174,7 +174,7 @@ def test_extreme_answers_give_finite_losses_and_gradients(loss, size, teacher_si
 
 
 @pytest.mark.parametrize("wrong", [50.0, 75.0])
-def test_a_gradient_does_not_fade_where_a_logit_is_far_on_the_wrong_side(wrong):
+def test_the_gradient_does_not_vanish_if_a_logit_is_far_on_the_wrong_side(wrong):
     student = torch.tensor([[-wrong, wrong]], requires_grad=True)
     truth, known = torch.tensor([[1.0, 0.0]]), torch.ones(1, 2, dtype=torch.bool)
     for loss in (
@@ -205,7 +205,7 @@ def test_an_unknown_label_changes_neither_loss_nor_gradient(loss):
 
 
 @label_losses
-def test_nothing_known_costs_nothing(loss):
+def test_without_known_labels_loss_and_gradient_are_zero(loss):
     student = STUDENT.clone().requires_grad_()
     value = loss(student, torch.full((2, 3), float("nan")), ~KNOWN)
     value.backward()
@@ -229,7 +229,7 @@ def test_the_order_of_images_and_findings_does_not_matter_against_a_teacher(stud
 
 
 @given(logits, labels, st.floats(0, 5))
-def test_focal_bce_treats_both_sides_alike_and_is_asymmetric_without_asymmetry(student, truth, focusing):
+def test_focal_bce_is_symmetric_and_equals_asymmetric_with_equal_settings(student, truth, focusing):
     known = torch.ones(4, 5, dtype=torch.bool)
     focal = focal_bce(student, truth, known, focusing=focusing)
     torch.testing.assert_close(focal_bce(-student, 1 - truth, known, focusing=focusing), focal)
@@ -239,7 +239,7 @@ def test_focal_bce_treats_both_sides_alike_and_is_asymmetric_without_asymmetry(s
 
 
 @given(logits, st.floats(0.01, 0.5))
-def test_asymmetric_leaves_negatives_below_its_margin_out(student, margin):
+def test_asymmetric_ignores_negatives_below_its_margin(student, margin):
     student = student.requires_grad_()
     loss = asymmetric(student, torch.zeros(4, 5), torch.ones(4, 5, dtype=torch.bool), margin=margin)
     (gradient,) = torch.autograd.grad(loss, student)
@@ -255,7 +255,7 @@ def test_balanced_positives_and_negatives_weigh_the_same_over_the_training_label
         torch.testing.assert_close(balanced(positive) * positive.sum(), balanced(~positive) * (~positive).sum())
 
 
-def test_rates_count_what_is_known_and_half_balances_nothing():
+def test_positive_rates_count_known_labels_and_a_rate_of_one_half_changes_nothing():
     nan = float("nan")
     rates = positive_rates(torch.tensor([[1.0, nan, 0.0], [0.0, nan, nan], [0.0, nan, 0.0], [nan, nan, 1.0]]))
     torch.testing.assert_close(rates, torch.tensor([1 / 3, 0.5, 1 / 3], dtype=torch.float64))
@@ -264,30 +264,30 @@ def test_rates_count_what_is_known_and_half_balances_nothing():
 
 
 @given(logits, logits)
-def test_a_teacher_loss_is_nought_at_agreement_and_never_below(student, teacher):
+def test_a_teacher_loss_is_never_negative_and_zero_at_agreement(student, teacher):
     for name, loss in TEACHER_LOSSES.items():
         assert loss(student, teacher) >= -1e-12
         varies = student.sigmoid().std(dim=0).min() > 1e-4 and student.sigmoid().std(dim=1).min() > 1e-4
-        if name != "correlation" or varies:  # there is no correlation with what does not vary
+        if name != "correlation" or varies:  # correlation is undefined for values that do not vary
             assert abs(loss(student, student).item()) < 1e-9
 
 
 @given(logits, logits)
-def test_divergences_treat_a_finding_and_its_absence_alike(student, teacher):
+def test_divergences_do_not_change_if_all_signs_change(student, teacher):
     for loss in (binary_kl, l2d, prob_mse, logit_mse):
         torch.testing.assert_close(loss(-student, -teacher), loss(student, teacher), atol=1e-9, rtol=1e-6)
 
 
 @given(logits, logits)
-def test_divergences_are_one_family(student, teacher):
-    """l2d is the sum at temperature 1; at high temperatures binary_kl is an eighth of logit_mse."""
+def test_l2d_and_logit_mse_are_special_cases_of_binary_kl(student, teacher):
+    """l2d is the sum of binary_kl at temperature 1; at high temperatures binary_kl is an eighth of logit_mse."""
     torch.testing.assert_close(l2d(student, teacher), 5 * binary_kl(student, teacher, temperature=1.0))
     hot = binary_kl(student, teacher, temperature=1e3)
     torch.testing.assert_close(hot, logit_mse(student, teacher) / 8, rtol=1e-3, atol=1e-6)
 
 
 @given(logits, st.floats(0.05, 1), st.floats(0, 1))
-def test_correlation_ignores_how_confident_either_side_is(student, scale, place):
+def test_correlation_does_not_depend_on_the_scale_of_the_probabilities(student, scale, place):
     assume(student.sigmoid().std(dim=0).min() > 1e-2 and student.sigmoid().std(dim=1).min() > 1e-2)
     probabilities = student.sigmoid()
     hesitant = torch.logit(scale * probabilities + place * (1 - scale))
@@ -297,7 +297,7 @@ def test_correlation_ignores_how_confident_either_side_is(student, scale, place)
 
 
 @given(st.floats(-20, 20))
-def test_correlation_finds_none_where_nothing_varies(logit):
+def test_correlation_is_zero_if_the_student_does_not_vary(logit):
     student = torch.full((4, 5), logit, requires_grad=True)
     value = correlation(student, torch.randn(4, 5, generator=torch.Generator().manual_seed(0)))
     value.backward()
@@ -306,8 +306,8 @@ def test_correlation_finds_none_where_nothing_varies(logit):
 
 
 @given(st.integers(0, 2**16), st.floats(0.5, 5), st.sampled_from([-1, 1]))
-def test_a_shift_of_all_logits_is_hidden_by_a_softmax_and_seen_by_every_loss_here(seed, size, side):
-    """A softmax over findings cancels the shift, so the student may be wrong of every finding and pay nothing."""
+def test_a_shift_of_all_logits_changes_every_loss_although_a_softmax_ignores_it(seed, size, side):
+    """A softmax over findings cancels the shift, so its loss is 0 although the student is wrong on every finding."""
     teacher = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     shifted = teacher + side * size
     assert torch.nn.functional.mse_loss(shifted.softmax(1), teacher.softmax(1)).item() < 1e-30

@@ -1,4 +1,4 @@
-"""The objective: the weighted sum of what a study names, and what it asks of student and teacher."""
+"""The objective: the weighted sum of a study's losses, and the outputs that it needs."""
 
 import copy
 from typing import get_args
@@ -40,16 +40,16 @@ def teacher():
 
 
 @pytest.fixture
-def answer(teacher, images):
+def teacher_outputs(teacher, images):
     with torch.no_grad():
         return observe(teacher, images, get_args(Need))
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_every_loss_that_a_study_may_name_teaches_a_student(name, student, answer, images):
+def test_every_loss_of_the_table_gives_the_student_a_gradient(name, student, teacher_outputs, images):
     objective = objective_of(name)
-    seen = observe(student, images, objective.needs)
-    total, terms = objective(seen, answer if name in TEACHER_LOSSES else None, LABELS, KNOWN)
+    outputs = observe(student, images, objective.needs)
+    total, terms = objective(outputs, teacher_outputs if name in TEACHER_LOSSES else None, LABELS, KNOWN)
     total.backward()
     assert list(terms) == [name]
     assert total.item() == terms[name].item() > 0
@@ -62,7 +62,7 @@ def evidence_l1(student, teacher, teacher_logits, *, temperature):
     return (student - torch.nn.functional.interpolate(teacher, student.shape[-2:])).abs().mean() / temperature
 
 
-def test_a_loss_is_added_by_one_function_and_one_line_of_the_table(monkeypatch, student, answer, images):
+def test_a_loss_is_added_by_one_function_and_one_line_of_the_table(monkeypatch, student, teacher_outputs, images):
     line = Loss("evidence_l1", "teacher", f"{__name__}:evidence_l1", "a test", "evidence", ("temperature",))
     monkeypatch.setitem(LOSSES, "evidence_l1", line)
     objective = Objective(Student(objective={"evidence_l1": 1.0, "focal_bce": 0.5}).objective, temperature=4.0)
@@ -70,25 +70,27 @@ def test_a_loss_is_added_by_one_function_and_one_line_of_the_table(monkeypatch, 
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     before = [parameter.detach().clone() for parameter in student.parameters()]
     outputs = observe(student, images, objective.needs)
-    total, terms = objective(outputs, answer, LABELS, KNOWN)
+    total, terms = objective(outputs, teacher_outputs, LABELS, KNOWN)
     total.backward()
     optimizer.step()
-    expected = evidence_l1(outputs.part("evidence"), answer.part("evidence"), answer.logits, temperature=4.0)
+    expected = evidence_l1(
+        outputs.part("evidence"), teacher_outputs.part("evidence"), teacher_outputs.logits, temperature=4.0
+    )
     assert terms["evidence_l1"] == expected.detach() > 0
     assert all(not torch.equal(old, new) for old, new in zip(before, student.parameters(), strict=True))
-    after, _ = objective(observe(student, images, objective.needs), answer, LABELS, KNOWN)
+    after, _ = objective(observe(student, images, objective.needs), teacher_outputs, LABELS, KNOWN)
     assert after < total
 
 
 @pytest.mark.parametrize("name", sorted(TEACHER_LOSSES))
-def test_a_loss_that_needs_a_teacher_says_so(name, student, answer, images):
+def test_a_teacher_loss_without_the_outputs_it_needs_is_refused(name, student, teacher_outputs, images):
     objective = objective_of(name)
-    seen = observe(student, images, objective.needs)
+    outputs = observe(student, images, objective.needs)
     with pytest.raises(ValueError, match=f"{name} needs a teacher's outputs"):
-        objective(seen, None, LABELS, KNOWN)
+        objective(outputs, None, LABELS, KNOWN)
     for need in objective.needs:
-        with pytest.raises(ValueError, match=f"without {need}"):
-            objective(seen, Outputs(answer.logits), LABELS, KNOWN)
+        with pytest.raises(ValueError, match=f"have no {need}"):
+            objective(outputs, Outputs(teacher_outputs.logits), LABELS, KNOWN)
 
 
 def test_the_needs_are_those_of_the_losses_with_a_weight():
@@ -98,14 +100,16 @@ def test_the_needs_are_those_of_the_losses_with_a_weight():
     assert {name for name in EVERY if "features" in needs_of([name])} == NEEDS_LIVE_TEACHER <= TEACHER_LOSSES
 
 
-def test_the_objective_is_the_weighted_sum_of_its_terms(student, answer, images):
+def test_the_objective_is_the_weighted_sum_of_its_terms(student, teacher_outputs, images):
     weights = {"focal_bce": 1.0, "logit_mse": 0.5, "map_cosine": 0.1, "bce": 0.0}
-    seen = observe(student, images, ("evidence",))
-    total, terms = Objective(weights, focusing=1.0)(seen, answer, LABELS, KNOWN)
+    outputs = observe(student, images, ("evidence",))
+    total, terms = Objective(weights, focusing=1.0)(outputs, teacher_outputs, LABELS, KNOWN)
     assert set(terms) == {"focal_bce", "logit_mse", "map_cosine"}
-    expected = losses.focal_bce(seen.logits, LABELS, KNOWN, focusing=1.0)
-    expected = expected + 0.5 * losses.logit_mse(seen.logits, answer.logits)
-    expected = expected + 0.1 * map_losses.map_cosine(seen.part("evidence"), answer.part("evidence"), answer.logits)
+    expected = losses.focal_bce(outputs.logits, LABELS, KNOWN, focusing=1.0)
+    expected = expected + 0.5 * losses.logit_mse(outputs.logits, teacher_outputs.logits)
+    expected = expected + 0.1 * map_losses.map_cosine(
+        outputs.part("evidence"), teacher_outputs.part("evidence"), teacher_outputs.logits
+    )
     torch.testing.assert_close(total, expected)
     assert not any(term.requires_grad for term in terms.values())
 
@@ -117,7 +121,7 @@ def test_an_objective_without_a_known_loss_is_refused(weights):
 
 
 @pytest.mark.parametrize(("name", "missing"), [("hint", "widths"), ("focal_bce_balanced", "positive_rates")])
-def test_a_loss_without_what_it_is_built_from_is_refused(name, missing):
+def test_a_loss_without_the_values_it_is_built_from_is_refused(name, missing):
     with pytest.raises(ValueError, match=f"{name} needs {missing}"):
         Objective({name: 1.0})
 
@@ -133,13 +137,13 @@ def test_a_loss_without_what_it_is_built_from_is_refused(name, missing):
         ("temperature", 5.0, "binary_kl"),
     ],
 )
-def test_every_setting_reaches_its_loss_and_no_other(setting, value, name, student, answer, images):
+def test_every_setting_reaches_its_loss_and_no_other(setting, value, name, student, teacher_outputs, images):
     needs = objective_of(*EVERY).needs
-    seen = observe(student, images, needs)
+    outputs = observe(student, images, needs)
     torch.manual_seed(0)
-    _, before = objective_of(*EVERY)(seen, answer, LABELS, KNOWN)
+    _, before = objective_of(*EVERY)(outputs, teacher_outputs, LABELS, KNOWN)
     torch.manual_seed(0)
-    _, after = objective_of(*EVERY, **{setting: value})(seen, answer, LABELS, KNOWN)
+    _, after = objective_of(*EVERY, **{setting: value})(outputs, teacher_outputs, LABELS, KNOWN)
     changed = {each for each in EVERY if before[each] != after[each]}
     assert name in changed
     assert changed <= {"focal_bce", "focal_bce_balanced"} if setting == "focusing" else changed == {name}
@@ -151,53 +155,53 @@ def test_settings_are_those_of_the_study():
         Objective({"bce": 1.0}, sharpness=1.0)
 
 
-def test_kept_answers_lose_nothing_but_their_rounding(student, answer, images):
-    """Losses of a float16 answer are those of the same numbers in float32, and near those of the answer itself."""
+def test_stored_answers_change_losses_only_by_rounding(student, teacher_outputs, images):
+    """Losses of float16 outputs equal those of the same numbers in float32, and are close to the original's."""
     names = sorted(TEACHER_LOSSES - NEEDS_LIVE_TEACHER)
-    objective, kept = objective_of(*names), answer.to(torch.float16)
-    seen = observe(student, images, objective.needs)
-    total, terms = objective(seen, kept, LABELS, KNOWN)
+    objective, stored = objective_of(*names), teacher_outputs.to(torch.float16)
+    outputs = observe(student, images, objective.needs)
+    total, terms = objective(outputs, stored, LABELS, KNOWN)
     assert total.dtype == torch.float32
-    assert terms == objective(seen, kept.to(torch.float32), LABELS, KNOWN)[1]
-    live = objective(seen, answer, LABELS, KNOWN)[1]
+    assert terms == objective(outputs, stored.to(torch.float32), LABELS, KNOWN)[1]
+    live = objective(outputs, teacher_outputs, LABELS, KNOWN)[1]
     for name in names:
         assert terms[name].item() == pytest.approx(live[name].item(), rel=5e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize("size", [50.0, -50.0, 6e4, -6e4])
-def test_kept_answers_of_any_size_give_finite_losses_and_gradients(size, images):
+def test_stored_answers_of_any_size_give_finite_losses_and_gradients(size, images):
     names = sorted(set(EVERY) - NEEDS_LIVE_TEACHER)
     generator = torch.Generator().manual_seed(0)
     logits = (size * torch.rand(8, 3, generator=generator).round()).half()
-    kept = Outputs(
+    stored = Outputs(
         logits, evidence=(logits[:, :, None, None] * torch.rand(8, 3, 7, 7)).half(), attention=torch.rand(8, 7, 7)
     )
     for student in (torch.zeros(8, 3), torch.full((8, 3), 6e4), torch.full((8, 3), -6e4)):
         parts = [student, torch.randn(8, 3, 4, 4), torch.rand(8, 4, 4)]
         for part in parts:
             part.requires_grad_()
-        total, terms = objective_of(*names)(Outputs(*parts), kept, LABELS, KNOWN)
+        total, terms = objective_of(*names)(Outputs(*parts), stored, LABELS, KNOWN)
         total.backward()
         assert all(torch.isfinite(term) for term in terms.values()), terms
         assert all(torch.isfinite(part.grad).all() for part in parts)
 
 
-def test_automatic_mixed_precision_does_not_reach_the_losses(student, answer, images):
+def test_automatic_mixed_precision_does_not_reach_the_losses(student, teacher_outputs, images):
     objective = objective_of("hint", "map_cosine", "logit_mse")
-    seen = observe(student, images, objective.needs)
+    outputs = observe(student, images, objective.needs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        _, terms = objective(seen, answer, LABELS, KNOWN)
-    assert terms == objective(seen, answer, LABELS, KNOWN)[1]
+        _, terms = objective(outputs, teacher_outputs, LABELS, KNOWN)
+    assert terms == objective(outputs, teacher_outputs, LABELS, KNOWN)[1]
 
 
 @pytest.mark.parametrize("name", ["map_cosine", "attention_transfer", "hint"])
-def test_a_student_learns_to_look_where_its_teacher_looks(name, student, answer, images):
+def test_a_student_learns_to_look_where_its_teacher_looks(name, student, teacher_outputs, images):
     torch.manual_seed(0)
     objective = objective_of(name)
     optimizer = torch.optim.Adam([*student.parameters(), *objective.module.parameters()], lr=0.02)
     history = []
     for _ in range(60):
-        loss, _ = objective(observe(student, images, objective.needs), answer, LABELS, KNOWN)
+        loss, _ = objective(observe(student, images, objective.needs), teacher_outputs, LABELS, KNOWN)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -209,8 +213,8 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(teacher, images):
     twin = copy.deepcopy(teacher)
     objective = objective_of(*sorted(TEACHER_LOSSES - {"hint"}))
     with torch.no_grad():
-        answer = observe(teacher, images, objective.needs)
-    total, _ = objective(observe(twin, images, objective.needs), answer, LABELS, KNOWN)
+        teacher_outputs = observe(teacher, images, objective.needs)
+    total, _ = objective(observe(twin, images, objective.needs), teacher_outputs, LABELS, KNOWN)
     total.backward()
     assert abs(total.item()) < 1e-5
     assert all(parameter.grad.abs().max() < 1e-4 for parameter in twin.parameters())

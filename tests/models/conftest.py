@@ -1,4 +1,4 @@
-"""Weights made by a rule from their names, and where the reference vectors are."""
+"""Published weights made by a rule from their names, and the folder of the reference vectors."""
 
 import os
 import re
@@ -16,7 +16,7 @@ FINDINGS = tuple(f"finding {i}" for i in range(14))
 
 
 def ruled(key: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """A published tensor by the rule of the reference vectors: a function of its key and shape only."""
+    """Return a published tensor by the rule of the reference vectors: it depends on its key and shape only."""
     random = np.random.default_rng(zlib.crc32(key.encode()))
     leaf = key.rsplit(".", 1)[-1]
     if leaf == "running_var":
@@ -39,7 +39,7 @@ def findings() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def published_state() -> Callable[[torch.nn.Module], dict[str, torch.Tensor]]:
-    """A state dict for an OFA model in its authors' layout, by the rule."""
+    """Return a function that makes a state dict for an OFA model in its authors' layout, by the rule."""
 
     def make(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         state = {}
@@ -55,7 +55,7 @@ def published_state() -> Callable[[torch.nn.Module], dict[str, torch.Tensor]]:
 
 @pytest.fixture(scope="session")
 def autoformer_state() -> Callable[[torch.nn.Module], dict[str, torch.Tensor]]:
-    """A state dict for AutoFormerV2-T in its authors' layout, by the rule; windows as those of the model."""
+    """Return a function that makes a state dict for AutoFormerV2-T in its authors' layout, with the model's windows."""
 
     def make(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         return {
@@ -66,14 +66,14 @@ def autoformer_state() -> Callable[[torch.nn.Module], dict[str, torch.Tensor]]:
 
 
 def autoformer_key(key: str) -> str:
-    """The authors' name: patches are merged at the end of a stage there, at the beginning of the next in timm's."""
+    """Return the authors' name of a key: they merge patches at the end of a stage, timm at the start of the next."""
     key = key.removeprefix("backbone.network.").replace("head.output.", "head.")
     return re.sub(r"layers\.(\d)\.downsample", lambda stage: f"layers.{int(stage[1]) - 1}.downsample", key)
 
 
 @pytest.fixture(scope="session")
 def oracle() -> Path:
-    """The folder of reference vectors: CXR_KD_TEST_ORACLE, or shared/oracle beside the repository."""
+    """Return the folder of reference vectors: CXR_KD_TEST_ORACLE, or shared/oracle beside the repository."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "oracle"
     folder = Path(os.environ.get("CXR_KD_TEST_ORACLE", beside))
     if not folder.is_dir():

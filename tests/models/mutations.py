@@ -2,7 +2,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class MutationsSeen(TorchDispatchMode):
-    """Notes every operation that writes into one of its arguments."""
+    """Records every operation that writes into one of its arguments."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""AutoFormerV2-T: the parameter count, the authors' layout, the authors' numbers, and its windows at other sizes."""
+"""AutoFormerV2-T against its authors' network: parameters, keys and logits; and its windows at other sizes."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ THOUSAND = tuple(str(i) for i in range(1000))
 TABLE = "layers.2.blocks.1.attn.relative_position_bias_table"
 
 
-def test_parameters_are_exactly_the_published():
+def test_the_number_of_parameters_is_the_published_number():
     assert count_cost("autoformer_v2_t", findings=1000).parameters == 28_328_674
 
 
@@ -56,7 +56,7 @@ GOLDEN = (
 
 
 def test_golden_logits(findings, autoformer_state):
-    """The whole classifier on an 8-bit ramp at 64 px, in float64: our own vector, no folder needed."""
+    """The whole classifier on an 8-bit ramp at 64 px, in float64. The vector is our own, so no folder is needed."""
     model = build("autoformer_v2_t", findings, image_size=64).eval()
     load_published(model, autoformer_state(model), keep_head=True)
     ramp = (torch.arange(64 * 64) % 256).to(torch.uint8).view(1, 1, 64, 64)
@@ -69,7 +69,7 @@ def test_golden_logits(findings, autoformer_state):
     ("size", "windows", "shifts"),
     [(224, (7, 7, 14, 7), (3, 3, 0, 0)), (64, (7, 7, 4, 2), (3, 3, 0, 0)), (32, (7, 4, 2, 1), (3, 0, 0, 0))],
 )
-def test_a_window_is_no_larger_than_its_map_and_one_that_covers_it_does_not_shift(size, windows, shifts):
+def test_windows_are_at_most_as_large_as_their_map_and_do_not_shift_if_they_cover_it(size, windows, shifts):
     with torch.device("meta"):
         stages = build("autoformer_v2_t", ["Mass"], image_size=size).backbone.network.layers
     for stage, window, shift in zip(stages, windows, shifts, strict=True):

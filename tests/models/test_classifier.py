@@ -1,4 +1,4 @@
-"""Every network of the registry through the one shape: what goes in, what comes out, what is refused."""
+"""Every network of the registry as a classifier: its input, its outputs, and the inputs that it refuses."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_forward_is_the_head_of_the_mean_of_the_features(model, findings):
     assert logits.shape == (2, len(findings))
 
 
-def test_bytes_and_unit_floats_are_the_same_image(model):
+def test_8_bit_images_and_floats_in_0_to_1_give_the_same_logits(model):
     images = bytes_of(1)
     with torch.no_grad():
         torch.testing.assert_close(model(images), model(images.float() / 255))
@@ -64,14 +64,14 @@ def test_nothing_works_in_place(model):
     assert not [name for name, module in model.named_modules() if getattr(module, "inplace", False)]
 
 
-def test_mutations_seen_would_see_one():
+def test_mutations_seen_records_an_in_place_operation():
     with torch.no_grad(), MutationsSeen() as seen:
         nn.ReLU(inplace=True)(torch.ones(1))
     assert seen.operations
 
 
-def test_a_fresh_network_starts_calm_and_learns(model):
-    """From scratch: logits near zero, a last map of ordinary size, and a few steps on one batch bring the loss down."""
+def test_a_fresh_network_has_small_logits_and_learns(model):
+    """From scratch, logits are near 0, features have ordinary size, and a few steps on one batch lower the loss."""
     images, labels = bytes_of(4), torch.arange(4).remainder(2).float().unsqueeze(1).expand(4, 14)
     with torch.no_grad():
         assert model.train().features(images).std().item() == pytest.approx(1, abs=0.9)
@@ -109,7 +109,7 @@ def test_other_inputs_are_refused(model, images, message):
 
 
 @pytest.mark.parametrize("head", [LinearHead(6, 3), HardswishHead(6, 20, 3)], ids=["linear", "hardswish"])
-def test_head_jacobian_is_autograds(head):
+def test_the_jacobian_of_a_head_equals_autograd(head):
     head = head.double()
     pooled = 4 * torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Heads found in other networks: each layer's Jacobian is autograd's, in eval and in training."""
+"""Heads of several layers: the Jacobian of each layer equals autograd, in evaluation and in training."""
 
 import pytest
 import torch
@@ -31,12 +31,12 @@ def by_autograd(made: LayeredHead, given: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
-def test_every_layers_jacobian_is_autograds(kind):
+def test_the_jacobian_of_every_layer_equals_autograd(kind):
     made = head(kind).eval()
     torch.testing.assert_close(made.jacobian(pooled()), by_autograd(made, pooled()))
 
 
-def test_so_is_that_of_layers_on_each_other():
+def test_the_jacobian_of_several_layers_equals_autograd():
     made = head(nn.LayerNorm, nn.Linear, nn.BatchNorm1d, nn.GELU, nn.LayerNorm).eval()
     torch.testing.assert_close(made.jacobian(pooled()), by_autograd(made, pooled()))
 
@@ -47,14 +47,14 @@ def test_the_jacobian_is_differentiable_in_features_and_weights():
     assert torch.autograd.gradcheck(lambda z, *_: made.jacobian(z), (given, *made.parameters()))
 
 
-def test_in_training_a_batchs_statistics_count_as_constants_and_are_taken_once():
+def test_in_training_the_jacobian_treats_batch_statistics_as_constants_and_updates_none():
     made = head(nn.Linear, nn.BatchNorm1d, nn.ReLU).train()
     linear, norm, _ = made.layers
     before = norm.running_mean.clone()
     found = made.jacobian(pooled())
     assert torch.equal(norm.running_mean, before)
     hidden = linear(pooled()).detach()
-    # The same network with this batch's statistics for its own.
+    # The same network, with the statistics of this batch as its running statistics.
     norm.running_mean.copy_(hidden.mean(dim=0))
     norm.running_var.copy_(hidden.var(dim=0, unbiased=False))
     torch.testing.assert_close(found, by_autograd(made.eval(), pooled()))

@@ -1,4 +1,4 @@
-"""EEEA-Net-C2 and OFA-595: the parameter counts, the authors' layout, the authors' numbers."""
+"""EEEA-Net-C2 and OFA-595 against their authors' networks: parameters, keys and logits."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ THOUSAND = tuple(str(i) for i in range(1000))
         ("ofa_595", 1000, 9_135_928),
     ],
 )
-def test_parameters_are_exactly_the_papers(name, labels, expected):
+def test_the_number_of_parameters_is_that_of_the_paper(name, labels, expected):
     with torch.device("meta"):
         assert parameters(build(name, THOUSAND[:labels])) == expected
 
@@ -36,10 +36,10 @@ def test_published_keys_are_the_authors(name, reference, oracle):
     assert ours == theirs
 
 
-# The reference network is ill-conditioned: with batch norm's epsilon at 2e-5 instead of 1e-5 OFA-595's logits move by
-# 0.9 of their standard deviation, so 1e-3 leaves no room for a difference that is more than rounding. The reference's
-# own rounding is in it: against float64 the worst of OFA-595's features is off by 3.4e-3, their root mean square by
-# 3.5e-4. In float32 ours depends on how many threads share a convolution: 3e-5 with two, 5e-4 with one.
+# The reference network is ill-conditioned: with an epsilon of 2e-5 instead of 1e-5 in its batch norms, OFA-595's logits
+# change by 0.9 of their standard deviation, so a tolerance of 1e-3 allows rounding errors only. They include the
+# reference's own rounding: against float64, OFA-595's features are off by at most 3.4e-3, and by 3.5e-4 (RMS).
+# In float32 our error depends on the number of threads of a convolution: 3e-5 with two, 5e-4 with one.
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("name", "reference"), [("eeea_net_c2", "eeea_c2"), ("ofa_595", "ofa595_1k")])
 def test_agrees_with_the_authors_network(name, reference, dtype, oracle, published_state):
@@ -92,7 +92,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_logits(name, findings, published_state):
-    """Whole classifiers on an 8-bit ramp, in float64 because of the conditioning: our own vector, no folder needed."""
+    """Whole classifiers on an 8-bit ramp, in float64 because of the conditioning. The vector is our own."""
     model = build(name, findings, image_size=64).eval()
     model.load_state_dict(from_published(published_state(model), model.state_dict(), keep_head=True))
     ramp = (torch.arange(64 * 64) % 256).to(torch.uint8).view(1, 1, 64, 64)
@@ -101,7 +101,7 @@ def test_golden_logits(name, findings, published_state):
     torch.testing.assert_close(logits, torch.tensor(GOLDEN[name], dtype=torch.float64), rtol=1e-6, atol=1e-6)
 
 
-def test_conversion_names_what_is_missing_or_misshapen(findings, published_state):
+def test_conversion_names_the_key_that_is_missing_or_has_another_shape(findings, published_state):
     model = build("eeea_net_c2", findings, image_size=64)
     state = published_state(model)
     with pytest.raises(ModelError, match=r"no 'final_expand_layer\.conv\.weight'"):

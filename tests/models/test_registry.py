@@ -1,4 +1,4 @@
-"""Names, sizes, and what is said before anything is built."""
+"""The registry of networks: names, image sizes, and errors before anything is built."""
 
 import subprocess
 import sys
@@ -19,17 +19,17 @@ from cxr_kd.models.registry import info, names
         ("autoformer", "'autoformer_v2_t'.*"),
         ("efficientnet-b0", "'efficientnet_b0'.*"),
         ("resnet18.a9_in1k", ".*'resnet18.a1_in1k'.*"),
-        ("tf_efficientnet_b0_ns", ".*'tf_efficientnet_b0'.*"),  # a name that timm has given up
+        ("tf_efficientnet_b0_ns", ".*'tf_efficientnet_b0'.*"),  # a name that timm has removed
     ],
 )
-def test_unknown_network_is_answered_with_close_names_of_ours_and_of_timm(name, close):
+def test_the_error_for_an_unknown_network_suggests_similar_names_of_ours_and_of_timm(name, close):
     with pytest.raises(
         ModelError, match=rf"called '{name}', did you mean {close}; allowed: eeea_net_c2, .*, and timm's"
     ):
         build(name, ["Mass"])
 
 
-def test_a_name_like_no_other_is_answered_with_ours():
+def test_the_error_for_a_name_similar_to_none_lists_our_names():
     with pytest.raises(ModelError, match=r"no network is called '\?'; allowed: eeea_net_c2, "):
         info("?")
 
@@ -40,7 +40,7 @@ def test_findings_are_one_or_more_names_each_once(findings):
         build("eeea_net_c2", findings)
 
 
-def test_sizes_that_a_network_can_not_take_are_refused_with_those_it_can():
+def test_the_error_for_an_image_size_names_the_allowed_sizes():
     with pytest.raises(ModelError, match=r"visformer_s cannot take images of 100 px: .*multiples of 32.* 96 or 128"):
         build("visformer_s", ["Mass"], image_size=100)
     with pytest.raises(ModelError, match=r"eeea_net_c2 cannot take images of 31 px: allowed are 32 to 4096 px"):
@@ -49,7 +49,7 @@ def test_sizes_that_a_network_can_not_take_are_refused_with_those_it_can():
 
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("size", [32, 96, 100, 101])
-def test_the_map_grid_is_the_one_that_features_have(name, size):
+def test_the_stored_grid_of_maps_is_the_grid_of_the_features(name, size):
     if size % info(name).size_step:
         with pytest.raises(ModelError):
             cost_of(name, size)
@@ -60,7 +60,7 @@ def test_the_map_grid_is_the_one_that_features_have(name, size):
 
 
 def test_names_are_known_without_torch():
-    """A study's names are checked before anything heavy is loaded."""
+    """The names in a study are checked before torch is loaded."""
     code = (
         "import sys; from cxr_kd.models.registry import info, names; [info(n).known_cost() for n in names()]; "
         "print('torch' in sys.modules)"

@@ -1,4 +1,4 @@
-"""timm's networks by name: the same network as timm's own, exact maps, and a reason where one can't serve."""
+"""timm's networks by name: equal to timm's own, with exact maps; networks that cannot be used are refused."""
 
 from copy import deepcopy
 
@@ -26,7 +26,7 @@ WELCOME = (
     "swin_tiny_patch4_window7_224",
     "deit_small_patch16_224",
 )
-# Further kinds of heads and maps: batch norm after the pooling; norms and a hidden layer, channels last; tokens of a
+# Other kinds of heads and maps: batch norm after the pooling; norms and a hidden layer, channels last; tokens of a
 # network without the option to keep its norm before the mean; a name with the tag of its weights.
 OTHERS = ("mobilenetv4_conv_small_050", "mambaout_femto", "xcit_nano_12_p16_224", "test_vit.r160_in1k")
 MEAN_OF_TOKENS = {
@@ -65,7 +65,7 @@ def test_logits_are_those_of_timms_own_network_with_the_same_weights(model):
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * expected.std().item())
 
 
-def test_one_pass_maps_are_grad_cams(model):
+def test_maps_computed_in_one_pass_equal_grad_cam(model):
     model = deepcopy(model).double()
     features = model.features(radiographs(2)).detach().requires_grad_()
     logits = model.head(model.pool(features))
@@ -79,7 +79,7 @@ def test_one_pass_maps_are_grad_cams(model):
         torch.testing.assert_close(found[:, position], expected.detach(), rtol=1e-6, atol=1e-6 * scale)
 
 
-def test_it_learns_and_its_maps_can_be_taught(model):
+def test_the_network_learns_from_losses_of_its_logits_and_its_maps(model):
     labels = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     model = deepcopy(model).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-4)
@@ -119,14 +119,14 @@ def test_every_network_trains_and_explains_at_32_px(name):
     model = build(name, FINDINGS, image_size=32).train()
     logits, shown = maps(model, torch.rand(2, 1, 32, 32))
     (logits.square().mean() + shown.mean()).backward()
-    # Of the last block, attention among one cell has no gradient, and DeiT's class token is asked nothing.
+    # In the last block, attention over one cell has no gradient, and no head sees DeiT's class token.
     assert sum(parameter.grad is not None for parameter in model.parameters()) > 0.9 * len(list(model.parameters()))
     assert logits.isfinite().all()
     assert shown.isfinite().all()
 
 
-def test_tokens_lie_where_their_patches_are():
-    """Without its blocks a cell of DeiT's map is a function of the patch at its place, and of no other."""
+def test_each_token_has_the_place_of_its_patch_in_the_map():
+    """Without its blocks, each cell of DeiT's map depends only on the patch at the same place."""
     model = build("deit_small_patch16_224", FINDINGS, image_size=SIZE).eval()
     model.backbone.network.blocks = torch.nn.Identity()
     changed = radiographs(1)
@@ -136,7 +136,7 @@ def test_tokens_lie_where_their_patches_are():
     assert moved.nonzero().tolist() == [[1, 3]]
 
 
-def test_what_timm_knows_of_a_network_is_used():
+def test_info_of_a_timm_network_comes_from_timms_record():
     found = info("test_vit.r160_in1k")
     assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert found.weights_file == "model.safetensors of timm/test_vit.r160_in1k on the Hugging Face hub"
@@ -161,20 +161,20 @@ def test_what_timm_knows_of_a_network_is_used():
         ("vit_small_patch14_dinov2", 41, r"multiples of 14; the nearest: 42 or 56"),
     ],
 )
-def test_what_can_not_serve_is_refused_with_the_reason(name, size, reason):
+def test_a_network_that_cannot_be_used_is_refused_with_the_reason(name, size, reason):
     with pytest.raises(ModelError, match=rf"{name} cannot .*{reason}"):
         build(name, ["Mass"], image_size=size)
 
 
 @pytest.mark.parametrize(("pooling", "reason"), [("max", "AdaptiveMaxPool2d"), ("avgmax", "AdaptiveAvgMaxPool2d")])
-def test_another_pooling_is_found_out(pooling, reason):
+def test_a_head_with_another_pooling_is_refused(pooling, reason):
     network = timm.create_model("resnet18", num_classes=0, global_pool=pooling).eval()
     features = torch.randn(1, 512, 2, 2)
     with pytest.raises(ModelError, match=reason):
         extract_head(network, features, features.mean(dim=(2, 3)), 3)
 
 
-def test_a_head_that_sees_more_than_the_mean_is_found_out():
+def test_a_head_that_sees_more_than_the_mean_is_refused():
     network = timm.create_model("resnet18", num_classes=0).eval()
     features = torch.randn(1, 512, 2, 2)
     network.forward_head = lambda x, pre_logits: x.square().mean(dim=(2, 3))

@@ -1,4 +1,4 @@
-"""Which parameters weight decay leaves out: the published recipes' exemptions, and nothing else."""
+"""The parameters without weight decay are those that published recipes exempt, and no others."""
 
 import pytest
 import torch

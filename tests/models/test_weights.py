@@ -1,4 +1,4 @@
-"""Our files there and back, and files as others publish them."""
+"""Our weights files saved and loaded again, and the files of published ImageNet weights."""
 
 import huggingface_hub.constants
 import pytest
@@ -38,7 +38,7 @@ def saved(tmp_path, findings):
     return tmp_path / "model.safetensors"
 
 
-def test_the_card_says_what_is_needed_to_use_the_weights(saved, findings):
+def test_the_metadata_holds_all_that_is_needed_to_use_the_weights(saved, findings):
     card = read_metadata(saved)
     assert card["network"] == "eeea_net_c2"
     assert card["findings"] == list(findings)
@@ -51,7 +51,7 @@ def test_equal_weights_make_equal_files(saved, tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
 
 
-def test_channels_last_weights_are_saved_as_well(saved, tmp_path):
+def test_weights_in_channels_last_order_make_the_same_file(saved, tmp_path):
     model = load(saved).to(memory_format=torch.channels_last)
     save(model, tmp_path / "again.safetensors", {"seed": 3, "study": "demo", "split_sha256": "ab12"})
     assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
@@ -98,7 +98,7 @@ def test_a_file_of_another_version_is_named_by_its_first_key(saved, tmp_path):
         load(tmp_path / "less.safetensors")
 
 
-def test_published_files_may_wrap_their_state(tmp_path):
+def test_a_state_dict_inside_a_published_file_is_unpacked(tmp_path):
     torch.save({"state_dict": {"module.a.weight": torch.ones(2)}}, tmp_path / "wrapped.pth")
     assert list(read_tensors(tmp_path / "wrapped.pth")) == ["a.weight"]
 
@@ -129,7 +129,7 @@ def test_imagenet_weights_in_timms_layout_are_fitted_to_the_size(name, timm_name
     model = build(name, findings, image_size=SIZE, pretrained=True)
     for key, value in model.backbone.network.state_dict().items():
         if key.startswith("pos_embed"):
-            # A smoothing resampling keeps the mean of an embedding's channels.
+            # Resampling smooths, and keeps the mean of each channel of an embedding.
             torch.testing.assert_close(value.mean(dim=(2, 3)), state[key].mean(dim=(2, 3)), atol=0.01, rtol=0)
         else:
             assert torch.equal(value, state[key]), key
@@ -145,7 +145,7 @@ def test_imagenet_weights_of_layers_after_the_pooling_are_loaded_into_the_head(w
     assert model.head.output.weight.shape == (14, 1280)
 
 
-def test_another_networks_file_is_refused_by_its_name(weights, findings):
+def test_the_file_of_another_network_is_refused(weights, findings):
     safetensors.torch.save_file({"a": torch.zeros(1)}, weights / "densenet121.safetensors")
     with pytest.raises(ModelError, match=r"densenet121\.safetensors: the weights have no 'features\.conv0\.weight'"):
         build("densenet121", findings, image_size=SIZE, pretrained=True)
@@ -170,12 +170,12 @@ def test_offline_the_error_says_which_file_to_put_where(name, file, weights, fin
     assert "CXR_KD_WEIGHTS" in str(caught.value)
 
 
-def test_a_network_that_nobody_published_weights_of_is_told_from_the_others(weights):
+def test_a_network_without_published_weights_is_refused_before_training(weights):
     check_imagenet("densenet121")
     with pytest.raises(ModelError, match=r"of densenet264d are on no hub"):
         check_imagenet("densenet264d")
 
 
-def test_without_a_setting_weights_are_looked_for_in_the_project(monkeypatch, request):
+def test_the_default_weights_folder_is_in_the_project(monkeypatch, request):
     monkeypatch.delenv("CXR_KD_WEIGHTS", raising=False)
     assert weights_folder() == request.config.rootpath / "weights"
