@@ -27,7 +27,7 @@ HERE = Processes.here()
 
 
 def files(root: Path, images: int) -> CxrTable:
-    """Write PNG files of phantoms, 1024 x 1024 px like those of ChestX-ray14, and return their table with random labels."""
+    """Write 1024 x 1024 PNG phantoms, as large as ChestX-ray14 images; return their table with random labels."""
     root.mkdir()
     table = write_files(root, images, min(images, 8))
     random = np.random.default_rng(0)

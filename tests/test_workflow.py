@@ -136,7 +136,7 @@ def test_a_study_killed_twice_while_it_trains_ends_with_the_same_predictions(pro
         started.wait()
     finished = snakemake(other)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "going on after epoch" in finished.stdout + finished.stderr
+    assert "resuming after epoch" in finished.stdout + finished.stderr
     undisturbed, gone_on = predictions(project), predictions(other)
     assert undisturbed.keys() == gone_on.keys()
     for name, frame in undisturbed.items():

@@ -35,13 +35,13 @@ def train(study: Study, run: Run, data: Prepared) -> Path:
     interrupted one resumes after its last finished epoch. A second process that wants the same run waits for the first.
 
     Raises:
-        ModelError: if there is no network of this name; no folder is made then.
+        ModelError: if there is no network of this name or it does not take the study's image size; no folder is made.
         TrainingError: if training cannot continue, or if a file of the finished run has changed since.
         TeacherError: if a teacher cannot be used.
         StorageError: if the disk has no room; the same call resumes when there is.
     """
     for network in (run.network, *run.teachers):
-        info(network)  # ModelError for an unknown name, before anything is written
+        info(network).check_size(study.image_size)  # before anything is written
     return _train(Job(study, run, data, Processes.here()))
 
 

@@ -10,7 +10,7 @@ FINDINGS = ("Mass", "Nodule", "Edema")
 
 
 def small_network(seed: int, *, channels: int = 6, stride: int = 2, linear: bool = True) -> CxrClassifier:
-    """A classifier of 16 x 16 images whose last feature map is 16 / stride cells a side."""
+    """Return a classifier of 16 x 16 px images whose last feature map has 16 / stride cells per side."""
     torch.manual_seed(seed)
     backbone = nn.Sequential(nn.Conv2d(3, channels, 5, stride=stride, padding=2), nn.Tanh())
     head = LinearHead(channels, 3) if linear else HardswishHead(channels, 8, 3)
@@ -20,4 +20,5 @@ def small_network(seed: int, *, channels: int = 6, stride: int = 2, linear: bool
 
 
 def radiographs() -> torch.Tensor:
+    """Return 8 images of noise, float32 (8, 1, 16, 16) in [0, 1]."""
     return torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -172,14 +172,14 @@ def test_training_after_damage_ends_with_the_same_bits(cache, table, stopped, un
     assert same(weights_of(model), undisturbed)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_flipped_byte_or_cut_goes_unnoticed(tmp_path, data):
     path = tmp_path / "tensors.safetensors"
     tensors = {"weight": torch.arange(12.0).view(3, 4), "count": torch.tensor(7), "mask": torch.tensor([True, False])}
     tensor_file.write(path, tensors, '{"history": []}', "a test")
     content = path.read_bytes()
-    place = data.draw(st.one_of(st.integers(0, 400), st.integers(0, len(content) - 1)))
+    place = data.draw(st.integers(0, len(content) - 1))
     if data.draw(st.booleans(), label="cut"):
         changed = content[:place]
     else:
