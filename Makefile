@@ -27,8 +27,8 @@ help: ## list the targets
 study: $(VENV)/.installed ## run a study (studies/demo.yaml) and say where its report is
 	@python workflow/start.py study "$$STUDY" --cores "$$CORES"
 
-test: $(VENV)/.installed ## run the tests
-	@python -m pytest
+test: $(VENV)/.installed ## run the tests (PYTEST="options of pytest")
+	@python -m pytest $(PYTEST)
 
 check: $(VENV)/.installed ## lint, format, types, notebooks without outputs
 	@python -m ruff check . && python -m ruff format --check . && python -m mypy
