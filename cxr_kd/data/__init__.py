@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from cxr_kd.data.table import CxrTable
     from cxr_kd.study.data_settings import DataSettings
 
-# Adding a data set is adding its module, with `read(root, findings, options, *, images) -> CxrTable`, a line here,
-# and in cxr_kd/data_settings.py its name in `DatasetName`, what to put where in `LAYOUTS`, and its options, if any.
+# How to add a data set: see cxr_kd/data/readers/__init__.py.
 READERS = {
     "phantom": "cxr_kd.data.readers.phantom",
     "chestxray14": "cxr_kd.data.readers.chestxray14",

@@ -110,9 +110,9 @@ def test_a_label_does_not_stand_for_those_above_it_in_the_tree(tmp_path: Path):
 def test_findings_that_no_row_has_are_zeros_and_unknown_ones_are_refused(tmp_path: Path):
     root = write(tmp_path, [row(FIRST, "['pleural effusion', 'cardiomegaly']")])
     assert positives(root, ["bone metastasis", "cardiomegaly"]) == [["cardiomegaly"]]
-    with pytest.raises(DataError, match=r"nobody knows the finding 'pleural efusion'; close ones: 'pleural effusion'"):
+    with pytest.raises(DataError, match=r"unknown finding 'pleural efusion'; similar ones: 'pleural effusion'"):
         padchest.read(root, ["pleural efusion"])
-    with pytest.raises(DataError, match=r"nobody knows the finding 'xyz'; there are: .*'cardiomegaly'"):
+    with pytest.raises(DataError, match=r"unknown finding 'xyz'; there are: .*'cardiomegaly'"):
         padchest.read(root, ["xyz"])
 
 
@@ -183,9 +183,9 @@ def test_projections_are_those_of_the_study(tmp_path: Path):
     root = write(tmp_path, [row(FIRST), row(SECOND, Projection="COSTAL"), row(THIRD, Projection="OBLIQUE")])
     table = padchest.read(root, options=PadchestSettings(projections=("COSTAL", "OBLIQUE")))
     assert table.frame["view"].tolist() == ["COSTAL", "OBLIQUE"]
-    with pytest.raises(DataError, match=r"nobody knows the projection 'AP_horizontl'; close ones: 'AP_horizontal'"):
+    with pytest.raises(DataError, match=r"unknown projection 'AP_horizontl'; similar ones: 'AP_horizontal'"):
         padchest.read(root, options=PadchestSettings(projections=("AP_horizontl",)))
-    with pytest.raises(DataError, match=r"nobody knows the projection 'pa'; there are: .*'OBLIQUE', 'PA'"):
+    with pytest.raises(DataError, match=r"unknown projection 'pa'; there are: .*'OBLIQUE', 'PA'"):
         padchest.read(root, options=PadchestSettings(projections=("pa",)))
 
 
@@ -280,5 +280,5 @@ def test_any_row_is_read_or_a_data_error(tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("finding", ["Pneumonia", "pneumonia ", "copd signs"])
 def test_a_finding_has_one_way_to_be_written(tmp_path: Path, finding: str):
-    with pytest.raises(DataError, match=r"nobody knows the finding '(Pneumonia|pneumonia |copd signs)'; close ones: "):
+    with pytest.raises(DataError, match=r"unknown finding '(Pneumonia|pneumonia |copd signs)'; similar ones: "):
         padchest.read(write_padchest(tmp_path), [finding])

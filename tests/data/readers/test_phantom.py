@@ -112,7 +112,7 @@ def test_what_was_written_is_what_is_drawn(folder):
         assert all((masks[name] == mask).all() for name, mask in one.masks.items())
         boxes = table.boxes[table.boxes["image_id"] == row["image_id"]]
         assert {box[2]: tuple(box[3:]) for box in boxes.itertuples()} == one.boxes
-    with pytest.raises(DataError, match="no phantom's image id"):
+    with pytest.raises(DataError, match="not the image id of a phantom"):
         table.masks("00000001_000.png")
 
 
@@ -143,7 +143,7 @@ def test_a_killed_writer_goes_on_and_keeps_what_is_whole(folder, tmp_path):
         process.wait()
     first = root / "images" / "phantom-000000.png"
     if process.returncode == -signal.SIGKILL:  # else it was faster than the signal, and whole
-        with pytest.raises(DataError, match=r"not all drawn.*write"):
+        with pytest.raises(DataError, match=r"not all phantoms are drawn.*write"):
             read(root)
     written = first.stat().st_mtime_ns
     write(root, SMALL, progress=False)
@@ -168,7 +168,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     with pytest.raises(DataError, match="choose an empty folder"):
         write(tmp_path, SMALL, progress=False)
     assert content(tmp_path) == {"thesis.txt": b"chapter 1"}
-    with pytest.raises(DataError, match="holds no phantoms"):
+    with pytest.raises(DataError, match="has no phantoms"):
         read(tmp_path)
 
 
