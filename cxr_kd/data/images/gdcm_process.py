@@ -23,9 +23,8 @@ from cxr_kd.errors import DataError, StorageError
 SECONDS = 60.0  # per image; hundreds of times what a large one takes
 
 _lock = threading.Lock()
-_process: tuple[int, subprocess.Popen[bytes]] | None = (
-    None  # with the process that started it: a fork must not share its pipes
-)
+# The id of the process that started GDCM's, because a fork must not share its pipes; and GDCM's process.
+_process: tuple[int, subprocess.Popen[bytes]] | None = None
 
 
 def decode(frame: bytes, syntax: str, options: Mapping[str, Any]) -> np.ndarray:

@@ -109,9 +109,7 @@ def download(root: Path, size: int) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".chestmnist-", dir=root) as folder:
-            medmnist.ChestMNIST(
-                split="val", download=True, root=folder, size=size
-            )  # it loads this side after the download: the smallest
+            medmnist.ChestMNIST(split="val", download=True, root=folder, size=size)  # val is the smallest side to load
             os.replace(Path(folder) / name, root / name)
     except (OSError, RuntimeError) as error:
         cause = error.__context__ or error  # the package always raises RuntimeError

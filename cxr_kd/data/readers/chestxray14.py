@@ -169,9 +169,7 @@ def _given_split(root: Path) -> dict[str, frozenset[str]]:
     if not there:
         return {}
     if len(there) == 1:
-        raise DataError(
-            f"{root}: {there[0].name} is there without the other of {', '.join(_LISTS.values())}; put both there"
-        )
+        raise DataError(f"{root}: of {' and '.join(_LISTS.values())}, only {there[0].name} is there; put both there")
     return {side: frozenset(read_ids(path)) for side, path in paths.items()}
 
 

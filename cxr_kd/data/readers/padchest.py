@@ -168,10 +168,11 @@ def _usable(
 
 def _in_words(frame: pd.DataFrame) -> dict[str, str]:
     """Return what a reader of the report must know about these rows."""
-    physicians, images = int((frame["labelled_by"] == "Physician").sum()), f"of {len(frame):,} images"
+    physicians, children = int((frame["labelled_by"] == "Physician").sum()), int(frame["pediatric"].sum())
+    images = f"of {len(frame):,} images"
     return {
         "labelled by": f"physicians: {physicians:,} {images}; the others by a network trained on their labels",
-        "children": f"{int(frame['pediatric'].sum()):,} {images} were taken with a pediatric protocol; they are read like others",
+        "children": f"{children:,} {images} were taken with a pediatric protocol; read like others",
     }
 
 

@@ -1,7 +1,7 @@
 """Image files of PadChest that cannot be read as published, each with the reason.
 
-From torchxrayvision's reader (`PC_Dataset`, with the reasons from its pull request 137; for some files it gives no other
-reason than "missing"). Other lists in use name further files. Any file that cannot be read goes to quarantine when the
+From torchxrayvision's reader (`PC_Dataset`, with the reasons from its pull request 137; for some files it says only
+that they are missing). Other lists in use name further files. Any file that cannot be read goes to quarantine when the
 cache is built; this list only saves the attempt.
 """
 

@@ -138,9 +138,7 @@ def _claim(root: Path, settings: PhantomSettings) -> None:
     root.mkdir(parents=True, exist_ok=True)
     if not (root / SETTINGS).exists():
         if any(entry for entry in root.iterdir() if not entry.name.startswith(".")):
-            raise DataError(
-                f"{root} has files but no {SETTINGS}, so it is not a folder of phantoms; choose an empty folder"
-            )
+            raise DataError(f"{root} has files, but no {SETTINGS} of phantoms; choose an empty folder")
         _write_text(root / SETTINGS, json.dumps({"drawing": DRAWING, **settings.model_dump()}, indent=2) + "\n")
     there = _settings_of(root)
     if there != settings:
@@ -159,9 +157,7 @@ def _settings_of(root: Path) -> PhantomSettings:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{root / SETTINGS} is not a settings file of phantoms: {error}; delete the folder") from error
     if drawing != DRAWING:
-        raise DataError(
-            f"{root} has phantoms of drawing {drawing}, but this version draws {DRAWING}; delete the folder"
-        )
+        raise DataError(f"{root} has phantoms of drawing {drawing}; this version draws {DRAWING}; delete the folder")
     return settings
 
 
