@@ -1,5 +1,8 @@
-"""One table of what happens with each kind of bad input: files that cannot be read are set aside and counted; tables with
-invalid rows stop with file, line and column; nothing is repaired silently."""
+"""One table of what happens with each kind of bad input.
+
+Files that cannot be read are set aside and counted. Tables with invalid rows stop with file, line and column. Nothing
+is repaired silently.
+"""
 
 import os
 import re
