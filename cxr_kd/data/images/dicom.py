@@ -1,8 +1,6 @@
 """Decode a radiograph in a DICOM file to 8-bit greys, as its window shows them.
 
-The stored values go through the steps of the standard, in its order (PS3.3 C.11, PS3.4 N.2): the modality step (rescale
-or lookup table), the VOI step (lookup table or first window), the inversion of MONOCHROME1; then to 8 bits. All steps
-are computed once for each value that the stored bits allow. The grey of a pixel is then looked up.
+This module gets the stored values out of the file; `dicom_greys` says which grey each of them becomes.
 
 pydicom decodes uncompressed syntaxes and RLE; Pillow decodes JPEG (8 bits) and JPEG 2000; GDCM decodes lossless JPEG
 and JPEG-LS. GDCM ends its process on some damaged files (about one in sixty with a few bytes changed), so it has a
@@ -19,7 +17,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from cxr_kd.data.images import gdcm_process
-from cxr_kd.data.images.resize import MOST_PIXELS, check_shape, looked_up, to_8_bit
+from cxr_kd.data.images.dicom_greys import greys, stored_range
+from cxr_kd.data.images.resize import MOST_PIXELS, check_shape, looked_up
 from cxr_kd.errors import DataError, is_of_storage
 
 if TYPE_CHECKING:
@@ -28,12 +27,6 @@ if TYPE_CHECKING:
     from cxr_kd.study.data_settings import Intensity
 
 HEADER_BYTES = 132  # preamble and magic word
-# Both rules are part of a cache's plan: another wording makes existing caches unusable.
-FIXED_RULE = (
-    "rescale or modality table, then VOI table or first window (with neither, all that the stored bits allow), "
-    "MONOCHROME1 inverted"
-)
-PER_IMAGE_RULE = "in place of VOI table and window; MONOCHROME1 inverted"
 
 # A file without the preamble counts as DICOM if it begins with one of the first elements of group 0002 (explicit VR:
 # two letters), or with the length or the character set of group 0008.
@@ -90,11 +83,11 @@ def _read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
     _check(dataset)
     _flatten(dataset)
     pixels = _stored(dataset)
-    low, high = _stored_range(dataset)
+    low, high = stored_range(dataset)
     if pixels.shape != (dataset.Rows, dataset.Columns) or pixels.dtype.kind not in "ui":
         raise DataError(f"pixels of {pixels.dtype} {pixels.shape}; the file says {dataset.Rows, dataset.Columns}")
     shown = (int(pixels.min()), int(pixels.max())) if intensity == "per-image" else None
-    return looked_up(_greys(dataset, low, high, shown), pixels, low)
+    return looked_up(greys(dataset, low, high, shown), pixels, low)
 
 
 def _check_inflated_size(file: BinaryIO) -> None:
@@ -226,41 +219,3 @@ def _codestream_shape(frame: bytes) -> tuple[int, int] | None:
             return struct.unpack_from(">2H", frame, at + 5)
         at += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", frame, at + 2)[0]
     return None
-
-
-def _stored_range(dataset: Dataset) -> tuple[int, int]:
-    values = 2**dataset.BitsStored
-    return (-values // 2, values // 2 - 1) if dataset.PixelRepresentation == 1 else (0, values - 1)
-
-
-def _greys(dataset: Dataset, low: int, high: int, shown: tuple[int, int] | None) -> np.ndarray:
-    """Return the grey of each stored value from low to high; `shown`, a range of values, replaces the VOI step."""
-    from pydicom.pixels import apply_modality_lut, apply_voi
-
-    values = apply_modality_lut(np.arange(low, high + 1), dataset)
-    if shown:
-        ends = values[[shown[0] - low, shown[1] - low]]
-        greys = to_8_bit(values, ends.min(), ends.max())
-    elif dataset.get("VOILUTSequence"):
-        table = apply_voi(np.rint(values).astype(np.int64), dataset)
-        greys = to_8_bit(table, 0, 2 ** dataset.VOILUTSequence[0].LUTDescriptor[2] - 1)
-    elif dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        greys = to_8_bit(_windowed(values, dataset), 0, 1)
-    else:
-        greys = to_8_bit(values, values.min(), values.max())
-    return 255 - greys if dataset.PhotometricInterpretation == "MONOCHROME1" else greys
-
-
-def _windowed(values: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Return values as the first window shows them, 0 to 1 (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
-    center, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
-    function = (dataset.get("VOILUTFunction") or "LINEAR").upper()
-    if width <= 0 or (function == "LINEAR" and width < 1):
-        raise DataError(f"DICOM with a window width of {width:g}")
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp((-4 * (values - center) / width).clip(-700, 700)))
-    if function == "LINEAR" and width == 1:
-        return (values > center - 0.5).astype(np.float64)
-    if function == "LINEAR":
-        center, width = center - 0.5, width - 1
-    return ((values - center) / width + 0.5).clip(0, 1)

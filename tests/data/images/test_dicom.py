@@ -410,9 +410,7 @@ def test_a_decoder_that_dies_on_an_image_is_an_error_of_that_image(tmp_path: Pat
     assert gdcm_process._process is not None
     process = gdcm_process._process[1]
     process.send_signal(signal.SIGSTOP)
-    threading.Timer(
-        0.3, process.send_signal, [signal.SIGABRT]
-    ).start()  # as GDCM ends itself
+    threading.Timer(0.3, process.send_signal, [signal.SIGABRT]).start()  # as GDCM ends itself
     threading.Timer(0.4, process.send_signal, [signal.SIGCONT]).start()
     with pytest.raises(DataError, match="GDCM's process ended on it") as raised:
         decode(path, 16)
