@@ -11,11 +11,11 @@ from PIL import Image
 
 from cxr_kd.data.table import CxrTable
 
-# A shared machine pauses at will: how long an example takes says nothing.
+# A shared machine may pause at any time, so the duration of an example means nothing.
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
-# As root, without a graphics card, and without asking anybody for anything.
+# For root, without a graphics card, and without requests to the network.
 QUIET_BROWSER = [
     "--no-sandbox",
     "--disable-gpu",
@@ -28,7 +28,7 @@ QUIET_BROWSER = [
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """The folder with real data (see its README); tests that need it are skipped, saying so, where it is absent."""
+    """Return the folder with real data (see its README); skip the test, with a reason, if there is none."""
     folder = Path(os.environ.get("CXR_KD_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set CXR_KD_TEST_DATA to the folder that holds it")
@@ -37,7 +37,7 @@ def test_data() -> Path:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """Headless Chromium, driven by Playwright; tests that need it are skipped, saying so, where there is none."""
+    """Yield headless Chromium, driven by Playwright; skip the test, with a reason, if there is none."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -52,7 +52,10 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def noise_table(tmp_path: Path) -> Callable[..., CxrTable]:
-    """Write `count` small grey PNG files of noise and give their table: two a patient, two findings."""
+    """Return a function that writes `count` small grey PNG files of noise and returns their table.
+
+    Two images per patient, two findings.
+    """
 
     def write(count: int, size: int = 16, folder: str = "source") -> CxrTable:
         root = tmp_path / folder

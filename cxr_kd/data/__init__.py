@@ -1,4 +1,4 @@
-"""From a data set on the disk to a table of images, to a cache of pixels, to batches."""
+"""A dataset on disk, to a table, to a memory-mapped array, to batches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from cxr_kd.data.table import CxrTable
     from cxr_kd.study.data_settings import DataSettings
 
-# To add a data set, write its module with `read(root, findings, options, *, images) -> CxrTable`, add a line here, and
-# in cxr_kd/study/data_settings.py its name in `DatasetName`, its folder layout in `LAYOUTS`, and its options, if any.
+# How to add a data set: see cxr_kd/data/readers/__init__.py.
 READERS = {
     "phantom": "cxr_kd.data.readers.phantom",
     "chestxray14": "cxr_kd.data.readers.chestxray14",
@@ -25,10 +24,10 @@ READERS = {
 def read(settings: DataSettings, root: Path, *, images: bool = True) -> CxrTable:
     """Read the data set of these settings from the folder `root`.
 
-    Without `images`, only the labels are read: every row of the label table, with or without its image file.
+    Without `images`, the labels alone: every row of the label table, whether its image file is there or not.
 
     Raises:
-        DataError: if the files are missing, contradictory or unsafe, e.g. a symbolic link that leaves `root`.
+        DataError: for everything that the reader can't trust, symbolic links out of `root` included.
     """
     reader = importlib.import_module(READERS[settings.dataset])
     table: CxrTable = reader.read(Path(root), settings.findings, settings.options, images=images)

@@ -1,6 +1,6 @@
-"""The normal chest of a phantom: lungs, diaphragm, heart and mediastinum, ribs and other bones, vessels, soft tissue.
+"""Draw the normal chest of a phantom: lungs, diaphragm, heart, mediastinum, bones, vessels, soft tissue.
 
-Each part is a field of absorption (0 air, about 1 dense) on the frame; what a radiograph shows is their sum, developed.
+Each part is a field of absorption (0 air, about 1 dense) on the frame. A radiograph shows their sum, developed.
 """
 
 from dataclasses import dataclass, field
@@ -19,43 +19,43 @@ _ROUNDING = np.hanning(80) / np.hanning(80).sum()  # of the body's outline, over
 
 @dataclass
 class Scene:
-    """One exam while it is drawn: fields (S, S) float32 that findings read, add to and multiply."""
+    """One exam while it is drawn: fields (S, S) float32 that findings read, add to or multiply."""
 
     frame: Frame
     anatomy: Anatomy
-    lung: np.ndarray  # 0..1, both lungs, the part behind the heart too
+    lung: np.ndarray  # 0..1, both lungs, including the part behind the heart
     heart: np.ndarray  # 0..1, heart and great vessels
-    wall: np.ndarray  # table over AXIS: half the inner width of the thorax at each height
-    dome: np.ndarray  # table over AXIS: height of the diaphragm at each x
+    wall: np.ndarray  # table over AXIS: half the inner width (cm) of the thorax at each height
+    dome: np.ndarray  # table over AXIS: height (cm) of the diaphragm at each x
     added: np.ndarray  # absorption that findings add
-    aerated: np.ndarray  # 0..1 share of the lung's air and vessels that findings leave
-    vessels: np.ndarray  # 0.. factor on the lung's vessels
-    branches: np.ndarray  # 0..1 thickness of the vessels, and of the bronchi that run with them
+    aerated: np.ndarray  # 0..1 share of the lung's air that findings leave
+    vessels: np.ndarray  # factor on the lung's vessels, 0 or more
+    branches: np.ndarray  # 0..1 thickness of the vessels, and of the bronchi beside them
     depth_in_wall: np.ndarray = field(init=False)  # cm from the chest wall, positive inside
 
     def __post_init__(self) -> None:
         self.depth_in_wall = self.frame.along(self.wall) - self.frame.distance
 
     def on(self, side: int) -> np.ndarray:
-        """Bool (S, S): the patient's left or right half."""
+        """Return bool (S, S), the patient's left or right half."""
         return self.frame.x > 0 if side == LEFT else self.frame.x <= 0
 
     def half_width(self, y: float) -> float:
-        """Half the inner width of the thorax (cm) at a height."""
+        """Return half the inner width of the thorax (cm) at a height."""
         return float(np.interp(y, AXIS, self.wall))
 
     def floor(self, x: float) -> float:
-        """Height of the diaphragm (cm) at x."""
+        """Return the height of the diaphragm (cm) at x."""
         return float(np.interp(x, AXIS, self.dome))
 
     def inner(self, side: int, y: float) -> float:
-        """Distance (cm) from the midline at which visible lung begins, past mediastinum and heart."""
+        """Return the distance (cm) from the midline at which visible lung begins, beyond mediastinum and heart."""
         low = min(max((y - 0.5) / 5.5, 0.0), 1.0)
         border = (0.62 if side == LEFT else 0.33) * self.anatomy.heart + side * self.anatomy.midline
         return (1 - low) * (self.anatomy.mediastinum + 0.6) + low * border
 
     def place(self, side: int, across: float, down: float) -> tuple[float, float]:
-        """The point a share `across` (0 medial, 1 lateral) and `down` (0 apex, 1 diaphragm) of one visible lung."""
+        """Return the point (cm) of a visible lung at `across` (0 medial, 1 lateral), `down` (0 apex, 1 diaphragm)."""
         top, bottom = self.anatomy.apex + 1.0, self.anatomy.side_dome[side] - 0.3
         y = top + down * (bottom - top)
         medial = self.inner(side, y)
@@ -64,7 +64,7 @@ class Scene:
 
 
 def scene_of(anatomy: Anatomy, size: int) -> Scene:
-    """An empty scene: where lungs and heart are, nothing added yet."""
+    """Return a scene with lungs, heart and vessels, and without findings."""
     frame = Frame(anatomy, size)
     wall, dome = _wall(anatomy), _dome(anatomy)
     blank = np.zeros((size, size), dtype=np.float32)
@@ -74,12 +74,12 @@ def scene_of(anatomy: Anatomy, size: int) -> Scene:
 
 
 def absorption(scene: Scene) -> np.ndarray:
-    """(S, S) float32: everything that lies between tube and detector."""
+    """Return the absorption, (S, S) float32, of everything between tube and detector."""
     frame, anatomy = scene.frame, scene.anatomy
     body, inside = _soft_tissue(frame, anatomy)
     below = frame.soft(frame.y - frame.across(scene.dome), 0.5)
     air = scene.lung * (0.72 + 0.28 * np.clip(scene.depth_in_wall * 0.25, 0, 1)) * scene.aerated
-    air = air * (1 - 0.85 * scene.heart)  # little lung lies before and behind the heart
+    air = air * (1 - 0.85 * scene.heart)  # there is little lung in front of and behind the heart
     total = body - (0.40 * anatomy.air) * air
     total += below * inside * 0.15 * (1 - 0.4 * _gastric_air(scene))
     total += 0.09 * scene.heart * (1 - 0.8 * below)
@@ -92,7 +92,7 @@ def absorption(scene: Scene) -> np.ndarray:
 
 
 def develop(total: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """(S, S) uint8: the film's curve, exposure and noise; dense is bright, as radiographs are read."""
+    """Return uint8 (S, S): absorption after exposure, film curve and noise; dense parts are bright."""
     anatomy, frame = scene.anatomy, scene.frame
     mist = frame.texture(mottle(3.0, frame.pixel_cm), TEXEL_CM, (anatomy.offsets[1], anatomy.offsets[0]))
     grain = frame.texture(mottle(0.5, frame.pixel_cm), TEXEL_CM, anatomy.offsets)
@@ -105,13 +105,14 @@ def develop(total: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.nda
 
 
 def _wall(anatomy: Anatomy) -> np.ndarray:
+    """Return half the inner width of the thorax (cm), a table over AXIS."""
     base = max(anatomy.dome) + anatomy.dome_depth
     height = (AXIS - anatomy.apex) / (base - anatomy.apex)
     return (anatomy.cage * np.interp(height, _HEIGHTS, _WIDTHS)).astype(np.float32)
 
 
 def _dome(anatomy: Anatomy) -> np.ndarray:
-    """The diaphragm: from the dome steeply down to the lateral costophrenic angle, gently down to the heart."""
+    """Return the diaphragm, a table over AXIS: it falls steeply to the costophrenic angle, gently to the heart."""
     right, left = anatomy.dome
     top = 0.5 * (left + right) + 0.5 * (left - right) * np.tanh(AXIS / 2)
     out = np.abs(AXIS) / anatomy.cage
@@ -121,9 +122,10 @@ def _dome(anatomy: Anatomy) -> np.ndarray:
 
 
 def _lungs(frame: Frame, anatomy: Anatomy, wall: np.ndarray, dome: np.ndarray) -> np.ndarray:
+    """Return both lungs, 0..1: inside the wall, above the diaphragm, below the apex, beside the mediastinum."""
     lateral = frame.soft(frame.along(wall) - frame.distance, 0.5)
     above = frame.soft(frame.across(dome) - frame.y, 0.4)
-    out = AXIS / anatomy.cage  # the apex is a dome of its own, highest at a third of the way out
+    out = AXIS / anatomy.cage  # the apex is a dome, highest a third of the way out
     cap = anatomy.apex + 3.2 * np.clip((out - 0.33) / 0.33, 0, None) ** 2 + 9 * np.clip(0.25 - out, 0, None) ** 1.5
     cap = frame.soft(frame.y - frame.outward(cap.astype(np.float32)), 0.5)
     narrow = anatomy.mediastinum - 0.5 - 0.7 * np.exp(-(((AXIS + 1) / 5) ** 2)) + 0.5 * np.clip((-8 - AXIS) / 4, 0, 1)
@@ -132,7 +134,7 @@ def _lungs(frame: Frame, anatomy: Anatomy, wall: np.ndarray, dome: np.ndarray) -
 
 
 def _heart(frame: Frame, anatomy: Anatomy) -> np.ndarray:
-    """Left ventricle and right atrium, the superior mediastinum, the aortic knob and the pulmonary trunk."""
+    """Return 0..1: left ventricle, right atrium, superior mediastinum, aortic knob and pulmonary trunk."""
     width, middle = anatomy.heart, anatomy.midline
     floor = max(anatomy.dome) - 0.2
     left = frame.ellipse(
@@ -151,12 +153,12 @@ def _heart(frame: Frame, anatomy: Anatomy) -> np.ndarray:
 
 
 def _joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The union of two shapes given by depth, with the notch between them filled."""
+    """Return the union of two shapes, given by depth, with the notch between them filled."""
     return 0.5 * (one + other + np.sqrt((one - other) ** 2 + 0.9))  # a smooth maximum
 
 
 def _soft_tissue(frame: Frame, anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
-    """Skin to skin: trunk, shoulders, neck and breasts; and where there is any (0..1)."""
+    """Return the absorption of trunk, shoulders, neck and breasts, and where the body is (0..1)."""
     height = (-26, -17, -14.5, -12.5, -11, -9.5, -3, 0, 4, 10, 26)
     arms = 4.5 if anatomy.view == "AP" else 2.0
     torso = anatomy.torso
@@ -178,7 +180,7 @@ def _soft_tissue(frame: Frame, anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray
 
 
 def _gastric_air(scene: Scene) -> np.ndarray:
-    """The gas bubble under the left dome; upright it has a fluid level."""
+    """Return the gas bubble under the left dome; in upright (PA) exams it has a fluid level."""
     anatomy, frame = scene.anatomy, scene.frame
     radius = anatomy.bubble
     centre = (0.46 * anatomy.cage, anatomy.dome[1] + 0.9 + radius)
@@ -189,9 +191,9 @@ def _gastric_air(scene: Scene) -> np.ndarray:
 
 
 def _branches(frame: Frame, anatomy: Anatomy) -> np.ndarray:
-    """Thickness of what branches from the hila, 1 for a large vessel."""
+    """Return the thickness of the vessels that branch from the hila, 1 for a large one."""
     trees = vessel_trees(frame.pixel_cm)
-    left = frame.x > 0  # where the hilum lies a little higher
+    left = frame.x > 0  # there the hilum is a little higher
     down = (frame.y + 1.2 + 0.7 * left) * (1 / TEXEL_CM) + TREE_ORIGIN[0]
     out = (frame.distance - (anatomy.mediastinum + 0.9)) * (12.5 / anatomy.cage / TEXEL_CM) + TREE_ORIGIN[1]
     row = np.clip(down, 0, TREE_ROWS - 1).astype(np.int32)
@@ -201,7 +203,7 @@ def _branches(frame: Frame, anatomy: Anatomy) -> np.ndarray:
 
 
 def _vessels(scene: Scene) -> np.ndarray:
-    """Hila and the vessels that branch from them, thinning out towards the pleura."""
+    """Return the absorption of the hila and of the vessels that branch from them and thin out towards the pleura."""
     anatomy, frame = scene.anatomy, scene.frame
     hilum = frame.ellipse((anatomy.midline, -0.9), (anatomy.mediastinum + 2.0, 2.9))
     return (0.17 * anatomy.vessels) * scene.branches + 0.07 * frame.soft(hilum, 2.2)

@@ -1,4 +1,4 @@
-"""A phantom's body: its measures (cm), how they vary between people and between exams, and its posed coordinates.
+"""A phantom's body: its measures (cm), how they vary between people and exams, and the coordinates of its pixels.
 
 Coordinates: x to the right of the image (the patient's left), y down, the image's centre at (0, 0), 36 cm wide.
 """
@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 FIELD_CM = 36.0
-REACH_CM = 26.0  # tables along an axis go this far: the field's corner after turning and shifting
+REACH_CM = 26.0  # tables reach this far: to the field's corner after turning and shifting
 STEP_CM = 1 / 32
 AXIS = np.arange(-REACH_CM, REACH_CM, STEP_CM, dtype=np.float32)
 LEFT, RIGHT = 1, -1  # the patient's sides, as signs of x
@@ -18,7 +18,7 @@ LEFT, RIGHT = 1, -1  # the patient's sides, as signs of x
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Measures of one exam in cm (angles in radians, densities relative); a finding may change them before drawing."""
+    """Measures of one exam in cm (angles in radians, densities relative); findings may change them before drawing."""
 
     view: str
     male: bool
@@ -28,7 +28,7 @@ class Anatomy:
     cage: float = 13.2  # half the inner width of the thorax at its widest
     apex: float = -13.2
     dome: tuple[float, float] = (7.6, 8.6)  # height of the right and left diaphragm
-    dome_depth: float = 4.2  # how far the lateral costophrenic angle lies below the dome
+    dome_depth: float = 4.2  # how far the lateral costophrenic angle is below the dome
     heart: float = 12.4  # transverse diameter
     heart_tilt: float = 0.62
     midline: float = 0.0  # shift of heart and mediastinum
@@ -52,21 +52,21 @@ class Anatomy:
     contrast: float = 1.0
     noise: float = 0.02
     marker: bool = True
-    leads: float = 0.0  # monitoring wires: 0 none, else how they lie
+    leads: float = 0.0  # monitoring wires: 0 none, else their position
 
     @property
     def side_dome(self) -> dict[int, float]:
-        """Dome height by side."""
+        """Dome height (cm) by side."""
         return {RIGHT: self.dome[0], LEFT: self.dome[1]}
 
     def raised(self, side: int, by: float) -> "Anatomy":
-        """The same body with the diaphragm of one side `by` cm higher."""
+        """Return the same body with the diaphragm of one side `by` cm higher."""
         right, left = self.dome
         return replace(self, dome=(right - by, left) if side == RIGHT else (right, left - by))
 
 
 def person(rng: np.random.Generator, age: float, male: bool) -> Anatomy:
-    """What stays between a patient's exams: size, build, heart, ribs, vessels."""
+    """Return the measures that a patient keeps between exams: size, build, heart, ribs, vessels."""
     build = rng.normal(0, 1)
     small = 1.0 if age >= 16 else 0.86 + 0.14 * age / 16
     old = between((age - 40) / 40, 0, 1)
@@ -98,7 +98,7 @@ def person(rng: np.random.Generator, age: float, male: bool) -> Anatomy:
 
 
 def exam(rng: np.random.Generator, body: Anatomy, view: str) -> Anatomy:
-    """The body in front of the detector: pose, breath, exposure; an AP image is taken lying, with a magnified heart."""
+    """Return the body in one exam: pose, breath, exposure. AP images are taken lying, with a magnified heart."""
     supine = view == "AP"
     breath = rng.normal(0, 0.6) + (1.5 if supine else 0.0)
     swing = 1.6 if supine else 1.0
@@ -124,18 +124,19 @@ def exam(rng: np.random.Generator, body: Anatomy, view: str) -> Anatomy:
 
 
 def between(value: float, low: float, high: float) -> float:
-    """The value, kept between two bounds (a plain float: NumPy's own would widen float32 images)."""
+    """Return the value clipped to two bounds, as a Python float: a NumPy float64 would widen float32 images."""
     return float(min(max(value, low), high))
 
 
 @lru_cache(maxsize=4)
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return x (1, S) and y (S, 1) in cm of the pixel centres, before posing."""
     centres = ((np.arange(size, dtype=np.float32) + 0.5) / size - 0.5) * FIELD_CM
     return centres[None, :], centres[:, None]
 
 
 class Frame:
-    """Body coordinates (cm, float32 (S, S)) of every pixel of one exam, and quick ways to draw on them."""
+    """Body coordinates (cm, float32 (S, S)) of every pixel of one exam, and fast ways to draw on them."""
 
     def __init__(self, anatomy: Anatomy, size: int) -> None:
         across, down = _grid(size)
@@ -150,33 +151,33 @@ class Frame:
 
     @cached_property
     def mirrored(self) -> np.ndarray:
-        """Column indices of |x|: for tables that are the same on both sides."""
+        """Indices of |x| in a table over AXIS, for tables that are the same on both sides."""
         return ((self.distance + REACH_CM) / STEP_CM).astype(np.int32)
 
     def across(self, table: np.ndarray) -> np.ndarray:
-        """A table over AXIS, looked up at every pixel's x."""
+        """Return a table over AXIS, looked up at every pixel's x."""
         return table.take(self.column)
 
     def along(self, table: np.ndarray) -> np.ndarray:
-        """A table over AXIS, looked up at every pixel's y."""
+        """Return a table over AXIS, looked up at every pixel's y."""
         return table.take(self.row)
 
     def outward(self, table: np.ndarray) -> np.ndarray:
-        """A table over AXIS, looked up at every pixel's distance |x| from the midline."""
+        """Return a table over AXIS, looked up at every pixel's distance |x| from the midline."""
         return table.take(self.mirrored)
 
     def soft(self, depth: np.ndarray, width: float) -> np.ndarray:
-        """0 to 1 across an edge `width` cm wide (a pixel at least), by the depth (cm) inside it."""
+        """Return 0 to 1 across an edge `width` cm wide (at least a pixel), from the depth (cm) inside the shape."""
         t = np.clip(depth * (1 / max(width, self.pixel_cm)) + 0.5, 0, 1)
         return t * t * (3 - 2 * t)
 
     def band(self, offset: np.ndarray, width: float, edge: float = 0.0) -> np.ndarray:
-        """A band `width` cm wide around offset 0; one thinner than a pixel is widened and, in part, faded."""
+        """Return a band `width` cm wide around offset 0; a band thinner than a pixel is widened and faded."""
         drawn = max(width, 0.8 * self.pixel_cm)
         return self.soft(drawn / 2 - np.abs(offset), edge) * (width / drawn) ** 0.5
 
     def ellipse(self, centre: tuple[float, float], radii: tuple[float, float], tilt: float = 0.0) -> np.ndarray:
-        """Depth (cm, about) inside an ellipse; `tilt` turns its first axis from x towards y."""
+        """Return the approximate depth (cm) inside an ellipse; `tilt` turns its first axis from x towards y."""
         dx, dy = self.x - float(centre[0]), self.y - float(centre[1])
         cos, sin = math.cos(tilt), math.sin(tilt)
         u = (dx * cos + dy * sin) * (1 / float(radii[0]))
@@ -184,7 +185,7 @@ class Frame:
         return (1 - u * u - v * v) * (0.5 * float(min(radii)))
 
     def texture(self, tile: np.ndarray, texel_cm: float, offset: tuple[int, int]) -> np.ndarray:
-        """A repeating square tile, looked up at every pixel."""
+        """Return a repeating square tile, looked up at every pixel."""
         n = tile.shape[0]
         rows = (self.y * (1 / texel_cm)).astype(np.int32) + offset[0]
         columns = (self.x * (1 / texel_cm)).astype(np.int32) + offset[1]

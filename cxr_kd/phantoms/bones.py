@@ -1,4 +1,4 @@
-"""A phantom's ribs, shoulders, spine and airway, and what lies on the skin: monitoring wires, the side marker."""
+"""Draw a phantom's ribs, shoulders, spine and airway, the monitoring wires on its skin, and the side marker."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from cxr_kd.phantoms.body import AXIS, LEFT, RIGHT, Anatomy, Frame
 
 
 def ribs(frame: Frame, anatomy: Anatomy, wall: np.ndarray, dome: np.ndarray) -> np.ndarray:
-    """Ten pairs: the posterior arcs fall outwards, turn at the chest wall and come back down as anterior arcs."""
+    """Return ten pairs of ribs: posterior arcs fall outwards, turn at the chest wall and return as anterior arcs."""
     out = np.minimum(frame.distance / (frame.along(wall) + 0.6), 1.3)
     cage = frame.soft(1.0 - out, 0.06) * frame.soft(frame.y - anatomy.apex - 0.6, 1.5)
     cage = cage * frame.soft(frame.distance - 2.4, 2.2)
@@ -23,7 +23,7 @@ def ribs(frame: Frame, anatomy: Anatomy, wall: np.ndarray, dome: np.ndarray) -> 
 
 
 def _rib_profile(phase: np.ndarray, width: float, frame: Frame) -> np.ndarray:
-    """A rib across: two dense rims of cortex and a paler middle; `phase` counts ribs, `width` is a share of spacing."""
+    """Return a rib's profile: two dense rims, a paler middle; `phase` counts ribs, `width` is a share of spacing."""
     off = np.abs(phase - np.rint(phase))
     edge = max(0.05, 0.4 * frame.pixel_cm)
     flat = np.clip((width / 2 - off) / edge + 0.5, 0, 1)
@@ -31,7 +31,7 @@ def _rib_profile(phase: np.ndarray, width: float, frame: Frame) -> np.ndarray:
 
 
 def shoulder_girdle(frame: Frame, anatomy: Anatomy) -> np.ndarray:
-    """Clavicles, scapulae (over the lungs in an AP image) and humeral heads."""
+    """Return clavicles, scapulae (over the lungs in an AP image) and humeral heads."""
     out = np.clip((AXIS - 1.2) / 13.0, 0, 1.3)
     course = anatomy.clavicle + 0.5 - anatomy.clavicle_rise * out**0.8 + 0.9 * np.sin(np.pi * np.clip(out, 0, 1))
     offset = frame.y - frame.outward(course.astype(np.float32))
@@ -47,7 +47,7 @@ def shoulder_girdle(frame: Frame, anatomy: Anatomy) -> np.ndarray:
 
 
 def spine_and_airway(frame: Frame, anatomy: Anatomy) -> np.ndarray:
-    """Vertebral bodies with their end plates; the trachea and main bronchi as air."""
+    """Return vertebral bodies with their end plates, and trachea and main bronchi as air (negative)."""
     phase = frame.y * (1 / 2.5) + 0.3
     plates = np.abs(phase - np.rint(phase))
     spine = frame.soft(1.75 - frame.distance, 0.5) * (0.05 - 0.035 * np.clip(1 - plates * 7, 0, 1))
@@ -60,7 +60,7 @@ def spine_and_airway(frame: Frame, anatomy: Anatomy) -> np.ndarray:
 
 
 def leads(frame: Frame, how: float) -> np.ndarray:
-    """Electrodes on the skin and their wires, as on most images taken in bed, whatever the finding."""
+    """Return electrodes on the skin and their wires, as on many images taken in bed, whatever the findings."""
     wires = np.zeros_like(frame.x)
     for side, height in ((LEFT, -6.5), (RIGHT, -7.5 + how), (LEFT, 5.0 + 2 * how)):
         x = side * (8.0 + 3.5 * how)
@@ -72,7 +72,7 @@ def leads(frame: Frame, how: float) -> np.ndarray:
 
 
 def marker(frame: Frame) -> np.ndarray:
-    """The side marker: a lead L in the upper corner on the patient's left."""
+    """Return the side marker: a lead L in the upper corner on the patient's left."""
     x, y = frame.distance * 0 + frame.x - 15.2, frame.y + 16.0
     upright = (np.abs(x) < 0.18) & (np.abs(y) < 0.8)
     foot = (np.abs(x - 0.4) < 0.55) & (np.abs(y - 0.65) < 0.18)

@@ -1,4 +1,4 @@
-"""One phantom of a data set's settings: its exam, drawn, with what is reported of it."""
+"""Draw one phantom of a data set from the data set's settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from cxr_kd.study.data_settings import PhantomSettings
 class Phantom:
     """One synthetic radiograph: image uint8 (S, S), masks {finding: bool (S, S)}.
 
-    Boxes are {finding: (x, y, width, height)}, fractions of the image; `truth` is what was drawn and `labels` what was
-    reported, {finding: bool}; `drain` says that a chest drain is in the picture.
+    Boxes are {finding: (x, y, width, height)}, as fractions of the image; `truth` is what was drawn and `labels` what
+    was reported, {finding: bool}; `drain` says whether a chest drain was drawn.
     """
 
     image_id: str
@@ -33,7 +33,7 @@ class Phantom:
 
 
 def draw(settings: PhantomSettings, index: int) -> Phantom:
-    """Draw phantom `index` (0 .. images - 1): the same pixels and labels each time; IndexError outside."""
+    """Return phantom `index` (0 .. images - 1), with the same pixels and labels each time; IndexError outside."""
     if not 0 <= index < settings.images:
         raise IndexError(f"phantom {index} is not one of the {settings.images} of these settings")
     exam = exam_at(settings, index)

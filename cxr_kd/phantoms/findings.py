@@ -1,8 +1,7 @@
-"""The 14 findings as a radiologist describes them: what each does to the body's measures, and what it adds to the film.
+"""How the 14 findings are drawn, following the Fleischner Society's glossary (Hansell et al., Radiology 2008, 246:697).
 
-A finding is up to two functions. `RESHAPE[finding]` changes the anatomy before it is drawn (a wider heart, a raised
-diaphragm); `DRAW[finding]` adds absorption to the scene, or takes air or vessels away, and returns where it is (0..1).
-Descriptions follow the Fleischner Society's glossary (Hansell et al., Radiology 2008, 246:697).
+A finding has one or two functions. `RESHAPE[finding]` changes the anatomy before it is drawn (a wider heart, a raised
+diaphragm). `DRAW[finding]` adds absorption to the scene, or removes air or vessels, and returns where it is (0..1).
 """
 
 from cxr_kd.phantoms import opacities, outlines

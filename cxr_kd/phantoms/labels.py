@@ -1,10 +1,10 @@
-"""Who is on which phantom: patients, their exams and their findings, as in NIH's label table.
+"""Draw the patients of the phantoms, their exams and their findings, with the statistics of NIH's label table.
 
-The findings of one image are a draw from a maximum-entropy model over all 2^14 label sets whose rates, pairs and
-number of findings are those of the real table (112,120 radiographs). Raising the rates shifts each finding's own weight
-only, so the odds ratios between findings stay the real ones. Between two images of a patient each finding is either
-kept or drawn again given the others (a Gibbs sweep), which leaves the model's distribution untouched: chronic findings
-stay, acute ones come and go. Age, sex and view do not depend on the findings.
+The findings of one image are a draw from a maximum-entropy model over all 2^14 label sets. Its rates, pairs and numbers
+of findings are those of the real table (112,120 radiographs). Raising the rates shifts only each finding's own weight,
+so the odds ratios between findings stay the real ones. From one image of a patient to the next, each finding is either
+kept or drawn again given the others (a Gibbs sweep), which does not change the model's distribution: chronic findings
+stay, acute ones change. Age, sex and view position do not depend on the findings.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ FINDINGS = (
 
 REAL_IMAGES = 112_120
 REAL_COUNTS = (60361, 30963, 14306, 4856, 1247, 301, 86)  # images with 0, 1, ... 5, and 6 or more findings
-# Images that carry both findings, in the order of FINDINGS; a finding's own count on the diagonal (NIH's full table).
+# Images with both findings, in the order of FINDINGS; each finding's own count is on the diagonal (NIH's full table).
 REAL_PAIRS = np.array(
     [
         [11559, 370, 3275, 3264, 739, 590, 262, 774, 1223, 221, 424, 220, 496, 40],
@@ -51,13 +51,13 @@ REAL_PAIRS = np.array(
     ],
     dtype=np.float64,
 )
-# How likely a finding is judged anew on the patient's next image: low for what stays for years.
+# Probability that a finding is drawn again for the patient's next image: low for findings that last for years.
 RENEWAL = np.array([0.6, 0.2, 0.5, 0.7, 0.3, 0.3, 0.7, 0.4, 0.6, 0.7, 0.15, 0.15, 0.2, 0.1])
 
 AGE_QUANTILES = ((0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0), (8.0, 18.0, 34.0, 49.0, 59.0, 72.0, 90.0))
 FEMALE_SHARE = 48_780 / REAL_IMAGES
 AP_SHARE = 44_810 / REAL_IMAGES
-# Share of patients with at most so many images, from the real table; between the knots the logarithm runs straight.
+# Shares of patients, and the most images that they have, from the real table; log-linear between the knots.
 IMAGES_A_PATIENT = (
     (0.568, 0.702, 0.770, 0.813, 0.870, 0.929, 0.951, 0.974, 0.99, 1.0),
     (1, 2, 3, 4, 6, 10, 14, 20, 34, 184),
@@ -66,7 +66,7 @@ IMAGES_A_PATIENT = (
 
 @dataclass(frozen=True)
 class Exam:
-    """One image's patient and what is true and reported of it (`truth`, `reported`: bool (14,), as FINDINGS)."""
+    """The patient of one image, and its true and reported findings (`truth`, `reported`: bool (14,), as FINDINGS)."""
 
     patient: int
     number: int  # 0 for the patient's first image
@@ -79,26 +79,26 @@ class Exam:
 
 
 def real_rates() -> np.ndarray:
-    """(14,) share of the real table's images that carry each finding."""
+    """Return the share of the real table's images with each finding, (14,)."""
     return np.diag(REAL_PAIRS) / REAL_IMAGES
 
 
 def wanted_rates(rate_factor: float, minimum_rate: float) -> np.ndarray:
-    """(14,) rates after raising: the real ones times `rate_factor`, none below `minimum_rate`, none above 0.5."""
+    """Return the raised rates, (14,): the real ones times `rate_factor`, at least `minimum_rate`, at most 0.5."""
     return np.clip(real_rates() * rate_factor, minimum_rate, 0.5)
 
 
 @lru_cache(maxsize=1)
 def label_sets() -> np.ndarray:
-    """(16384, 14) bool: every possible set of findings; row k holds finding j if bit j of k is set."""
+    """Return all sets of findings, bool (16384, 14); row k has finding j if bit j of k is set."""
     return (np.arange(2 ** len(FINDINGS))[:, None] >> np.arange(len(FINDINGS)) & 1).astype(bool)
 
 
 @lru_cache(maxsize=1)
 def real_log_weights() -> np.ndarray:
-    """(16384,) log-weights of the label sets: maximum entropy given the real rates, pairs and number of findings.
+    """Return the log-weights of the label sets, (16384,): maximum entropy given the real rates, pairs and numbers.
 
-    Newton's method on the convex dual; the statistics are nearly dependent, hence the ridge.
+    Newton's method on the convex dual, with a ridge because the statistics are nearly dependent.
     """
     statistics, target = _statistics(), _target()
     weights = np.zeros(target.size)
@@ -117,7 +117,7 @@ def real_log_weights() -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def label_model(rate_factor: float, minimum_rate: float) -> np.ndarray:
-    """(16384,) probability of each label set with the raised rates and the real odds ratios."""
+    """Return the probability of each label set, (16384,), with the raised rates and the real odds ratios."""
     sets, wanted = label_sets().astype(np.float64), wanted_rates(rate_factor, minimum_rate)
     base, tilt = real_log_weights(), np.zeros(len(FINDINGS))
     for _ in range(60):
@@ -132,9 +132,9 @@ def label_model(rate_factor: float, minimum_rate: float) -> np.ndarray:
 
 
 def patient_of(index: int, seed: int, limit: int) -> tuple[int, int]:
-    """(patient, number of the image within the patient); patients are drawn in blocks, so an index never moves.
+    """Return (patient, number of the image within the patient) for an image index.
 
-    `limit` is the most images a patient may have.
+    Patients are drawn in blocks, so an index always means the same patient. `limit` is the most images per patient.
     """
     first, patients = 0, 0
     for block in range(index + 1):
@@ -157,7 +157,7 @@ def exam_of(
     drain_rate: float,
     images_a_patient: int,
 ) -> Exam:
-    """The exam of image `index`: a function of its arguments only, whatever was asked before."""
+    """Return the exam of image `index`, which depends on the arguments only."""
     patient, number = patient_of(index, seed, images_a_patient)
     rng = np.random.default_rng([seed, 1, patient])
     age, sex, mostly_ap = _person(rng)
@@ -171,6 +171,7 @@ def exam_of(
 
 
 def _statistics() -> np.ndarray:
+    """Return what the model fits, per label set: single findings, pairs, and numbers of findings from 2."""
     sets = label_sets().astype(np.float64)
     first, second = np.triu_indices(len(FINDINGS), 1)
     number = sets.sum(axis=1)
@@ -179,6 +180,7 @@ def _statistics() -> np.ndarray:
 
 
 def _target() -> np.ndarray:
+    """Return the real table's means of `_statistics`."""
     first, second = np.triu_indices(len(FINDINGS), 1)
     return np.concatenate([np.diag(REAL_PAIRS), REAL_PAIRS[first, second], REAL_COUNTS[2:]]) / REAL_IMAGES
 
@@ -190,6 +192,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _block_ends(block: int, seed: int, limit: int) -> np.ndarray:
+    """Return for each patient of a block the number of images up to and including this patient's, int (1024,)."""
     share, images = IMAGES_A_PATIENT
     uniform = np.random.default_rng([seed, 0, block]).random(1024)
     number = np.ceil(np.exp(np.interp(uniform, share, np.log(images))) - 1e-9).astype(int)
@@ -197,14 +200,14 @@ def _block_ends(block: int, seed: int, limit: int) -> np.ndarray:
 
 
 def _person(rng: np.random.Generator) -> tuple[float, str, float]:
-    """(age in years at the first image, sex, chance of an AP image): bedridden patients stay bedridden."""
+    """Return age in years at the first image, sex, and probability of AP images: bedridden patients stay so."""
     age = float(np.floor(np.interp(rng.random(), *AGE_QUANTILES)))
     sex = "F" if rng.random() < FEMALE_SHARE else "M"
     return age, sex, float(rng.beta(0.4, 0.4 * (1 - AP_SHARE) / AP_SHARE))
 
 
 def _history(rng: np.random.Generator, number: int, rate_factor: float, minimum_rate: float) -> np.ndarray:
-    """(14,) bool: the patient's true findings on image `number`, reached from the first image by Gibbs sweeps."""
+    """Return the patient's true findings on image `number`, bool (14,), by Gibbs sweeps from the first image."""
     model = label_model(rate_factor, minimum_rate)
     state = int(np.searchsorted(_cumulative(rate_factor, minimum_rate), rng.random(), side="right"))
     state = min(state, model.size - 1)
@@ -223,6 +226,6 @@ def _cumulative(rate_factor: float, minimum_rate: float) -> np.ndarray:
 
 
 def _reported(rng: np.random.Generator, truth: np.ndarray, rates: np.ndarray, noise: float) -> np.ndarray:
-    """Labels as reported: a share `noise` of the positives is missed and as many are made up, so rates stay."""
+    """Return the reported labels: a share `noise` of the positives is missed and as many are added."""
     uniform = rng.random(truth.size)
     return np.where(truth, uniform >= noise, uniform < noise * rates / (1 - rates))

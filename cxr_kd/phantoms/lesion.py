@@ -1,4 +1,4 @@
-"""What every finding is drawn with: its severity and place, tissue in the place of air, mottle, air bronchograms."""
+"""What findings are drawn with: severity and place, tissue instead of air, mottle, air bronchograms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Field = np.ndarray  # (S, S) float32
 
 @dataclass(frozen=True)
 class Lesion:
-    """One finding of one exam: where (a patient's stays put), how bad (0..1), how strongly it shows (1 as drawn)."""
+    """One finding of one exam: its side, severity (0..1), and contrast (`conspicuity`, 1 is normal)."""
 
     side: int
     severity: float
@@ -22,11 +22,11 @@ class Lesion:
     rng: np.random.Generator
 
     def grade(self, mild: float, severe: float) -> float:
-        """A measure between its mild and its severe value."""
+        """Return a measure between its mild and its severe value, by severity."""
         return mild + (severe - mild) * self.severity
 
     def strength(self, mild: float, severe: float) -> float:
-        """A contrast between its mild and its severe value, scaled by conspicuity."""
+        """Return a contrast between its mild and its severe value, by severity, times conspicuity."""
         return self.conspicuity * self.grade(mild, severe)
 
 
@@ -35,7 +35,7 @@ Draw = Callable[[Scene, Lesion], Field]
 
 
 def opacify(scene: Scene, support: Field, amount: float) -> None:
-    """Replace air by tissue: all of it at amount 1; what is beyond 1 is added on top."""
+    """Replace air by tissue: all of it at amount 1; amounts over 1 add absorption."""
     share = min(amount, 1.0)
     scene.aerated = scene.aerated * (1 - share * support)
     scene.vessels = scene.vessels * (1 - 0.85 * share * support)
@@ -44,12 +44,12 @@ def opacify(scene: Scene, support: Field, amount: float) -> None:
 
 
 def cloud(scene: Scene, lesion: Lesion, grain_cm: float) -> Field:
-    """Mottle of unit spread at a place of its own."""
+    """Return mottle of standard deviation 1, from a random place of the texture."""
     frame = scene.frame
     offset = (int(lesion.rng.integers(512)), int(lesion.rng.integers(512)))
     return frame.texture(mottle(grain_cm, frame.pixel_cm), TEXEL_CM, offset)
 
 
 def bronchogram(scene: Scene, support: Field) -> Field:
-    """Air-filled bronchi, seen where the lung around them is airless; they run with the vessels."""
+    """Return air-filled bronchi, 0..1, which show where the lung around them has no air; they follow the vessels."""
     return np.clip(2.0 * scene.branches - 0.35, 0, 1) * support

@@ -1,4 +1,7 @@
-"""Findings that fill the lung: infiltration, mass, nodule, pneumonia, consolidation, edema, fibrosis."""
+"""Draw findings that fill the lung: infiltration, mass, nodule, pneumonia, consolidation, edema, fibrosis.
+
+Each function adds one finding to the scene and returns where it is, 0..1 (S, S).
+"""
 
 from dataclasses import replace
 
@@ -11,7 +14,7 @@ from cxr_kd.phantoms.textures import TEXEL_CM, net
 
 
 def infiltration(scene: Scene, lesion: Lesion) -> Field:
-    """Haze without borders: patches of uneven, moderate density in one or both lungs."""
+    """Draw haze without borders: patches of uneven, moderate density in one or both lungs."""
     frame = scene.frame
     sides = (lesion.side, -lesion.side) if lesion.severity > 0.45 else (lesion.side,)
     support = np.zeros_like(scene.lung)
@@ -27,7 +30,7 @@ def infiltration(scene: Scene, lesion: Lesion) -> Field:
 def rounded(
     scene: Scene, lesion: Lesion, centre: tuple[float, float], radius: float, uneven: float
 ) -> tuple[Field, Field]:
-    """A solid ball, a little longer one way, its outline lobulated: where it is, and how thick (0..1)."""
+    """Return where a solid, slightly long and lobulated ball is, and how thick it is (0..1)."""
     longer = lesion.rng.uniform(1.0, 1.2)
     depth = scene.frame.ellipse(centre, (radius * longer, radius / longer), lesion.rng.uniform(0, 3))
     depth = depth + uneven * cloud(scene, lesion, 0.9)
@@ -36,7 +39,7 @@ def rounded(
 
 
 def mass(scene: Scene, lesion: Lesion) -> Field:
-    """A rounded opacity over 3 cm across."""
+    """Draw a rounded opacity over 3 cm across."""
     centre = scene.place(lesion.side, lesion.rng.uniform(0.25, 0.75), lesion.rng.uniform(0.2, 0.75))
     support, thickness = rounded(scene, lesion, centre, lesion.grade(1.9, 3.6), 0.12)
     scene.vessels = scene.vessels * (1 - support)
@@ -46,7 +49,7 @@ def mass(scene: Scene, lesion: Lesion) -> Field:
 
 
 def nodule(scene: Scene, lesion: Lesion) -> Field:
-    """One to three rounded opacities under 3 cm across."""
+    """Draw one to three rounded opacities under 3 cm across."""
     support = thickness = np.zeros_like(scene.lung)
     for number in range(1 + int(lesion.rng.integers(3))):
         side = lesion.side if number != 1 else -lesion.side
@@ -70,7 +73,7 @@ def pneumonia(scene: Scene, lesion: Lesion) -> Field:
 
 
 def consolidation(scene: Scene, lesion: Lesion) -> Field:
-    """A lobe or segment without air: dense, even, sharp at the fissure, bronchi drawn in it as dark branches."""
+    """Draw a lobe or segment without air: dense, even, sharp at the fissure, with bronchi as dark branches."""
     frame, anatomy, side = scene.frame, scene.anatomy, lesion.side
     upper = lesion.rng.random() < 0.45
     fissure = (-0.6 if upper else 1.2) + lesion.rng.uniform(-0.8, 0.8)
@@ -86,12 +89,12 @@ def consolidation(scene: Scene, lesion: Lesion) -> Field:
 
 
 def congest(anatomy: Anatomy, lesion: Lesion) -> Anatomy:
-    """Edema: full vessels and, often, a somewhat larger heart."""
+    """Return the anatomy with edema: wider vessels and a slightly larger heart."""
     return replace(anatomy, vessels=anatomy.vessels * (1 + 0.35 * lesion.conspicuity), heart=anatomy.heart * 1.05)
 
 
 def edema(scene: Scene, lesion: Lesion) -> Field:
-    """Bat wings: haze spreading from both hila, clear at the edges; Kerley B lines at the lateral bases."""
+    """Draw bat wings, haze from both hila that spares the periphery, and Kerley B lines at the lateral bases."""
     frame, anatomy = scene.frame, scene.anatomy
     support = np.zeros_like(scene.lung)
     for side in (LEFT, RIGHT):
@@ -108,13 +111,13 @@ def edema(scene: Scene, lesion: Lesion) -> Field:
 
 
 def scar(anatomy: Anatomy, lesion: Lesion) -> Anatomy:
-    """Fibrosis: smaller lungs, the diaphragm drawn up on both sides."""
+    """Return the anatomy with fibrosis: smaller lungs, a higher diaphragm on both sides."""
     by = lesion.strength(0.4, 1.4)
     return anatomy.raised(LEFT, by).raised(RIGHT, by)
 
 
 def fibrosis(scene: Scene, lesion: Lesion) -> Field:
-    """A net of coarse lines and honeycomb, on both sides, at bases and periphery or (after TB) at the apices."""
+    """Draw a net of coarse lines and honeycomb in both lungs: basal and peripheral, or apical (after TB)."""
     frame, anatomy = scene.frame, scene.anatomy
     apical = lesion.rng.random() < 0.25
     height = (frame.y - anatomy.apex) * (1 / (anatomy.dome[0] - anatomy.apex))

@@ -1,4 +1,7 @@
-"""Findings of outline and size: collapse, a large heart, pleural fluid, air and scar, inflation, hernia."""
+"""Draw findings of outline and size: collapse, a large heart, pleural fluid, air and scar, inflation, hernia.
+
+The functions that are named after a finding add it to the scene and return where it is, 0..1 (S, S).
+"""
 
 from dataclasses import replace
 
@@ -10,20 +13,20 @@ from cxr_kd.phantoms.lesion import Field, Lesion, cloud, opacify
 
 
 def shrink_lung(anatomy: Anatomy, lesion: Lesion) -> Anatomy:
-    """Atelectasis: the lost volume pulls the diaphragm up and the heart over."""
+    """Return the anatomy with atelectasis: the lost volume pulls the diaphragm up and the heart to its side."""
     pulled = anatomy.midline + lesion.side * lesion.grade(0.2, 1.0) * lesion.conspicuity
     return replace(anatomy.raised(lesion.side, lesion.strength(0.6, 2.2)), midline=pulled)
 
 
 def atelectasis(scene: Scene, lesion: Lesion) -> Field:
-    """Plates: long thin lines, nearly level, low in the lung; with more collapse a haze below them."""
+    """Draw plates, long thin nearly horizontal lines low in the lung, and with more collapse a haze below them."""
     frame, side = scene.frame, lesion.side
     support = np.zeros_like(scene.lung)
     for plate in range(1 + int(lesion.rng.integers(3))):
         x, y = scene.place(side, lesion.rng.uniform(0.35, 0.6), 0.95 - 0.11 * plate - lesion.rng.uniform(0, 0.08))
         tilt = side * lesion.rng.uniform(-0.3, 0.12)
         length, thickness = lesion.grade(2.8, 4.4) * lesion.rng.uniform(0.75, 1), lesion.grade(0.34, 0.5)
-        bow = 0.02 * lesion.rng.uniform(-1, 1) * (frame.x - x) ** 2  # in depth units: plates are seldom quite straight
+        bow = 0.02 * lesion.rng.uniform(-1, 1) * (frame.x - x) ** 2  # in depth units; plates are seldom straight
         line = frame.ellipse((x, y), (length, max(thickness, 0.7 * frame.pixel_cm)), tilt)
         support = np.maximum(support, frame.soft(line + bow * np.sign(frame.y - y), 0.35))
     collapsed = frame.soft(frame.y - scene.floor(side * 7.0) + lesion.grade(0.5, 2.2), 2.0) * scene.on(side)
@@ -34,21 +37,21 @@ def atelectasis(scene: Scene, lesion: Lesion) -> Field:
 
 
 def widen_heart(anatomy: Anatomy, lesion: Lesion) -> Anatomy:
-    """Cardiomegaly: a cardiothoracic ratio of 0.56 to 0.68."""
+    """Return the anatomy with cardiomegaly: a cardiothoracic ratio of 0.56 to 0.68."""
     ratio = 0.56 + 0.12 * lesion.severity
     grown = max(2 * anatomy.cage * ratio, anatomy.heart)
     return replace(anatomy, heart=anatomy.heart + min(lesion.conspicuity, 1.3) * (grown - anatomy.heart))
 
 
 def cardiomegaly(scene: Scene, lesion: Lesion) -> Field:
-    """The heart itself, below the great vessels."""
+    """Draw the heart a little denser; the finding is the heart below the great vessels."""
     scene.added = scene.added + 0.03 * lesion.conspicuity * scene.heart * scene.lung
     low = scene.frame.soft(scene.frame.y - scene.anatomy.dome[1] + 0.85 * scene.anatomy.heart, 1.0)
     return scene.heart * low * scene.frame.soft(scene.frame.across(scene.dome) + 1.0 - scene.frame.y, 0.5)
 
 
 def effusion(scene: Scene, lesion: Lesion) -> Field:
-    """Fluid in the costophrenic angle: dense below a meniscus that climbs the chest wall."""
+    """Draw fluid in the costophrenic angle, dense below a meniscus that rises towards the chest wall."""
     frame, anatomy, side = scene.frame, scene.anatomy, lesion.side
     depth = lesion.grade(1.6, 8.5)
     bottom = anatomy.side_dome[side] + 0.35 * anatomy.dome_depth
@@ -58,12 +61,12 @@ def effusion(scene: Scene, lesion: Lesion) -> Field:
     inside = frame.soft(scene.depth_in_wall + 0.3, 0.4) * frame.soft(frame.distance - 2.0, 1.0)
     support = fluid * inside * frame.soft(frame.across(scene.dome) + 1.5 - frame.y, 1.0)
     opacify(scene, fluid, lesion.strength(0.85, 1.1))
-    scene.added = scene.added + 0.13 * lesion.conspicuity * support * scene.lung * (1 - scene.heart)  # no dome seen
+    scene.added = scene.added + 0.13 * lesion.conspicuity * support * scene.lung * (1 - scene.heart)  # hides the dome
     return support
 
 
 def pneumothorax(scene: Scene, lesion: Lesion) -> Field:
-    """Air between lung and wall: a fine pleural line, beyond it black and without vessels, widest at the apex."""
+    """Draw air between lung and wall, widest at the apex: black, without vessels, behind a fine pleural line."""
     frame, anatomy, side = scene.frame, scene.anatomy, lesion.side
     span = (AXIS - anatomy.apex) / (anatomy.side_dome[side] - anatomy.apex)
     gap = lesion.grade(1.2, 4.4) * np.clip(1.15 - 0.75 * span, 0.25, 1.2)
@@ -82,7 +85,7 @@ def pneumothorax(scene: Scene, lesion: Lesion) -> Field:
 
 
 def inflate(anatomy: Anatomy, lesion: Lesion) -> Anatomy:
-    """Emphysema: long wide lungs, low flat diaphragm, narrow upright heart, black and poor in vessels."""
+    """Return the anatomy with emphysema: long, wide, dark lungs with few vessels, a flat diaphragm, a narrow heart."""
     much = min(lesion.conspicuity, 1.5)
     flat = 1 - min(0.85, much * lesion.grade(0.55, 0.8))
     low = much * lesion.grade(1.2, 2.4)
@@ -101,7 +104,7 @@ def inflate(anatomy: Anatomy, lesion: Lesion) -> Anatomy:
 
 
 def emphysema(scene: Scene, lesion: Lesion) -> Field:
-    """Bullae at an apex when severe; the finding is both lungs."""
+    """Draw a bulla at an apex if severe; the finding is both lungs."""
     frame = scene.frame
     if lesion.severity > 0.5:
         centre = scene.place(lesion.side, 0.55, lesion.rng.uniform(0.1, 0.25))
@@ -113,7 +116,7 @@ def emphysema(scene: Scene, lesion: Lesion) -> Field:
 
 
 def pleural_thickening(scene: Scene, lesion: Lesion) -> Field:
-    """A dense band along the chest wall, its inner margin uneven; or a cap over the apex."""
+    """Draw a dense band along the chest wall with an uneven inner margin, or a cap over the apex."""
     frame, anatomy = scene.frame, scene.anatomy
     uneven = 0.22 * cloud(scene, lesion, 1.2)
     thickness = lesion.grade(1.0, 1.9)
@@ -132,7 +135,7 @@ def pleural_thickening(scene: Scene, lesion: Lesion) -> Field:
 
 
 def hernia(scene: Scene, lesion: Lesion) -> Field:
-    """Stomach behind the heart: a rounded, walled opacity above the diaphragm with gas over a fluid level."""
+    """Draw stomach behind the heart: a rounded opacity above the diaphragm with gas over a fluid level."""
     frame, anatomy = scene.frame, scene.anatomy
     radius = lesion.grade(2.9, 4.2)
     centre = (anatomy.midline + lesion.rng.uniform(0.6, 2.6), max(anatomy.dome) - 0.55 * radius - 0.8)

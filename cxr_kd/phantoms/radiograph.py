@@ -1,4 +1,4 @@
-"""From an exam (who, and which findings) to a radiograph: anatomy, findings, drain, film, masks and boxes."""
+"""Draw the radiograph of an exam: anatomy, findings, drain, film; with masks and boxes."""
 
 from dataclasses import dataclass, replace
 
@@ -10,12 +10,12 @@ from cxr_kd.phantoms.findings import DRAW, RESHAPE
 from cxr_kd.phantoms.labels import FINDINGS, Exam
 from cxr_kd.phantoms.lesion import Lesion
 
-MASK_LEVEL = 0.4  # a pixel belongs to a finding where the finding has reached this share of its full effect
+MASK_LEVEL = 0.4  # a pixel belongs to a finding if the finding has this share of its full effect there
 
 
 @dataclass(frozen=True, eq=False)
 class Radiograph:
-    """Pixels uint8 (S, S), masks {finding: bool (S, S)}, boxes {finding: (x, y, width, height)} as image fractions."""
+    """Image uint8 (S, S), masks {finding: bool (S, S)}, boxes {finding: (x, y, width, height)} as image fractions."""
 
     image: np.ndarray
     masks: dict[str, np.ndarray]
@@ -23,7 +23,7 @@ class Radiograph:
 
 
 def radiograph(exam_: Exam, size: int, *, seed: int, conspicuity: float) -> Radiograph:
-    """Draw one exam; the same arguments give the same pixels, and another size the same body."""
+    """Return the radiograph of one exam. Equal arguments give equal pixels; another size shows the same body."""
     rng = np.random.default_rng([seed, 3, exam_.patient, exam_.number])
     body = person(np.random.default_rng([seed, 4, exam_.patient]), exam_.age, exam_.sex == "M")
     anatomy = exam(rng, body, exam_.view)
@@ -40,7 +40,7 @@ def radiograph(exam_: Exam, size: int, *, seed: int, conspicuity: float) -> Radi
 
 
 def _lesion(name: str, exam_: Exam, seed: int, conspicuity: float, rng: np.random.Generator) -> Lesion:
-    """A patient's finding keeps its place and roughly its severity; a drained pneumothorax is smaller."""
+    """Return a finding of an exam: a patient's keeps its side and about its severity; a drain makes it smaller."""
     own = np.random.default_rng([seed, 5, exam_.patient, FINDINGS.index(name)])
     side = LEFT if own.random() < 0.45 else RIGHT
     severity = min(max(own.random() + 0.15 * rng.normal(), 0.0), 1.0)
@@ -50,17 +50,18 @@ def _lesion(name: str, exam_: Exam, seed: int, conspicuity: float, rng: np.rando
 
 
 def _possible(anatomy: Anatomy) -> Anatomy:
-    """Findings add up: keep the diaphragm below the hila and the heart inside the chest."""
+    """Return the anatomy with the diaphragm below the hila and the heart inside the chest, whatever the findings."""
     right, left = (min(max(height, 3.5), 12.5) for height in anatomy.dome)
     return replace(anatomy, dome=(right, left), heart=min(anatomy.heart, 1.45 * anatomy.cage))
 
 
 def _mask(support: np.ndarray) -> np.ndarray:
-    """Bool (S, S); the strongest pixel alone where an image is too small for the finding."""
+    """Return bool (S, S): the finding's pixels, or its strongest one if the image is too small to show it."""
     return np.asarray(support >= min(MASK_LEVEL, float(support.max())))
 
 
 def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """Return x, y, width and height of the smallest box around a mask, as fractions of the image."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     height, width = mask.shape
     x, y = columns[0] / width, rows[0] / height
@@ -68,7 +69,7 @@ def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _chest_drain(scene: Scene, side: int, rng: np.random.Generator) -> None:
-    """A tube from the lateral chest wall up to the apex: two walls and a radio-opaque stripe."""
+    """Add a tube from the lateral chest wall up to the apex: two walls and a radio-opaque stripe."""
     frame, anatomy = scene.frame, scene.anatomy
     enters, ends = rng.uniform(1.0, 4.5), anatomy.apex + rng.uniform(2.0, 4.0)
     along = np.clip((enters - AXIS) / (enters - ends), -1, 1)

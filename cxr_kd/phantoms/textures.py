@@ -1,7 +1,7 @@
-"""Textures that phantoms share, drawn once a process: lung vessel trees, tissue mottle, and the nets of fibrosis.
+"""Textures that phantoms share, drawn once per process: lung vessel trees, tissue mottle, the nets of fibrosis.
 
-All are sampled at body coordinates (cm), so a phantom's anatomy is the same at every image size; each texture is
-smoothed to the pixel of the image it will be sampled at, so that fine vessels fade instead of breaking up.
+Textures are sampled at body coordinates (cm), so a phantom's anatomy is the same at every image size. Each is smoothed
+to the pixels of the image that will sample it, so fine vessels fade instead of breaking up.
 """
 
 from functools import lru_cache
@@ -10,9 +10,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 TEXEL_CM = 0.08
-TILE = 512  # texels of a tile that repeats: 41 cm, more than an image shows
+TILE = 512  # texels of a repeating tile: 41 cm, more than an image shows
 TREES = 12
-TREE_ROWS, TREE_COLUMNS = 432, 272  # a lung around its hilum: 17.3 cm up and down, 3 cm medial to 18.8 cm lateral
+TREE_ROWS, TREE_COLUMNS = 432, 272  # around a hilum: 17.3 cm up and down, 3 cm medial to 18.8 cm lateral
 TREE_ORIGIN = (216, 38)  # the hilum's texel
 
 _MAIN_BRANCHES_DEGREES = (-80, -58, -34, -8, 16, 36, 54, 72, 86)  # from the hilum, 0 lateral, 90 down
@@ -21,13 +21,13 @@ _LAYER_WIDTHS_CM = (0.62, 0.45, 0.32, 0.22, 0.15)
 
 @lru_cache(maxsize=4)
 def vessel_trees(pixel_cm: float) -> np.ndarray:
-    """(TREES, TREE_ROWS, TREE_COLUMNS) float32 thickness of lung vessels around a hilum, 1 for a large vessel."""
+    """Return the thickness of lung vessels around a hilum, float32 (TREES, TREE_ROWS, TREE_COLUMNS), 1 if large."""
     return np.stack([_tree(np.random.default_rng([77, tree]), pixel_cm) for tree in range(TREES)])
 
 
 @lru_cache(maxsize=16)
 def mottle(scale_cm: float, pixel_cm: float) -> np.ndarray:
-    """(TILE, TILE) float32 cloud of the given grain, mean 0, standard deviation 1, repeating at its edges."""
+    """Return a repeating cloud of this grain, float32 (TILE, TILE), with mean 0 and standard deviation 1."""
     noise = np.random.default_rng([78, round(100 * scale_cm)]).standard_normal((TILE, TILE)).astype(np.float32)
     cloud = gaussian_filter(noise, max(scale_cm, 0.5 * pixel_cm) / TEXEL_CM, mode="wrap")
     return (cloud - cloud.mean()) / cloud.std()
@@ -35,7 +35,7 @@ def mottle(scale_cm: float, pixel_cm: float) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def net(pixel_cm: float) -> np.ndarray:
-    """(TILE, TILE) float32 in 0..1: the reticular net of fibrosis, coarse meshes over a fine honeycomb."""
+    """Return the net of fibrosis, float32 (TILE, TILE) in 0..1: coarse meshes over a fine honeycomb."""
     coarse = np.clip(1 - np.abs(mottle(0.52, 0.01)) / 0.4, 0, 1)
     fine = np.clip(1 - np.abs(mottle(0.28, 0.01)) / 0.5, 0, 1)
     strands = gaussian_filter(0.8 * coarse + 0.7 * fine, 0.35 * pixel_cm / TEXEL_CM, mode="wrap")
@@ -43,6 +43,7 @@ def net(pixel_cm: float) -> np.ndarray:
 
 
 def _tree(rng: np.random.Generator, pixel_cm: float) -> np.ndarray:
+    """Return the vessels of one lung, float32 (TREE_ROWS, TREE_COLUMNS)."""
     points: list[np.ndarray] = []
     for degrees in _MAIN_BRANCHES_DEGREES:
         angle = np.deg2rad(degrees + rng.uniform(-7, 7))
@@ -64,7 +65,7 @@ def _grow(
     width: float,
     points: list[np.ndarray],
 ) -> None:
-    """Append (n, 3) points (lateral cm, down cm, width cm) of a vessel that bends a little and forks until thin."""
+    """Append points (n, 3) (cm lateral, down, width) of a vessel that bends slightly and forks until it is thin."""
     steps = max(int(length / 0.05), 2)
     angles = angle + np.cumsum(rng.normal(0, 0.025, steps)) + np.linspace(0, rng.normal(0, 0.25), steps)
     x = start[0] + 0.05 * np.cumsum(np.cos(angles))
@@ -78,7 +79,7 @@ def _grow(
 
 
 def _rasterised(points: np.ndarray, width: float, pixel_cm: float) -> np.ndarray:
-    """Draw points 0.05 cm apart as a tube: the height follows the width, the area stays when the pixel smooths it."""
+    """Return points 0.05 cm apart drawn as a tube; its height follows its width, and smoothing keeps its area."""
     rows, columns = (
         np.arange(n + 1) - origin for n, origin in zip((TREE_ROWS, TREE_COLUMNS), TREE_ORIGIN, strict=True)
     )

@@ -1,7 +1,7 @@
-"""Small copies of CheXpert and PadChest: columns, names and file formats as published; findings can be learned.
+"""Miniatures of CheXpert and PadChest: columns, names and file formats as published, and findings that can be learned.
 
-The images are noise around a thorax; a finding is a bright disc at a place of its own, so that a network learns it in
-seconds. Rates are far above the real ones: a few findings have positives on each side of a split of 60 patients.
+The images are noise around a thorax. A finding is a bright disc at its own place, so a network learns it in seconds.
+Rates are far above the real ones, so that findings have positives on each side of a split of 60 patients.
 """
 
 import csv
@@ -28,11 +28,11 @@ REPORT = 'compar con estudi previ, "sin cambi" .\nno identif imagen condensacion
 
 
 def write_chexpert(root: Path, *, patients: int = 60, seed: int = 0, with_test: bool = False, size: int = 64) -> Path:
-    """Write `CheXpert-v1.0-small/` into `root` and return it: a fifth of the patients in valid.csv.
+    """Write `CheXpert-v1.0-small/` into `root` and return it; a fifth of the patients are in valid.csv.
 
-    Each patient has about two frontal images, every second one a lateral image. In train.csv, positive labels are
-    sometimes -1 and negative labels mostly blank. valid.csv and test_labels.csv hold only 1.0 and 0.0; test_labels.csv
-    has no sex, age or view. With `with_test`, a test set with a fifth as many patients is added.
+    There are about two frontal images per patient, and a lateral one for every second exam. In train.csv a present
+    finding is sometimes -1, and an absent one mostly blank. valid.csv and test_labels.csv have only 1.0 and 0.0, and
+    the latter has no sex, age or view. The test set has as many patients as valid.csv.
     """
     generator, folder = np.random.default_rng(seed), root / "CheXpert-v1.0-small"
     valid = max(patients // 5, 1)
@@ -79,9 +79,9 @@ def write_padchest(
 ) -> Path:
     """Write the label table and 16-bit PNG files into `root` and return it.
 
-    The images are dealt among `folders` ("" for the root, "images", "images/0", ...). About two frontal images a
-    patient and a lateral one for every second. Every tenth exam can't be used: no label, or `exclude`, `unchanged` or
-    `suboptimal study`. Every tenth patient is a child.
+    The images are distributed over `folders` ("" for the root, "images", "images/0", ...). There are about two frontal
+    images per patient, and a lateral one for every second exam. About every tenth exam cannot be used: it has no label,
+    or `exclude`, `unchanged` or `suboptimal study`. Every tenth patient is a child.
     """
     generator, rows = np.random.default_rng(seed), []
     for patient in range(patients):
@@ -131,7 +131,7 @@ def _padchest_patient(
 
 
 def _padchest_labels(present: Mapping[str, bool], exam: int, generator: np.random.Generator) -> str:
-    """Return the list as the published table writes it."""
+    """Return the labels as the published table writes them."""
     if exam % 10 == 7:
         return str(generator.choice(["", "['exclude']", "['unchanged', 'cardiomegaly']", "['suboptimal study', '']"]))
     labels = [name for name, there in present.items() if there] or ["normal"]
@@ -139,13 +139,13 @@ def _padchest_labels(present: Mapping[str, bool], exam: int, generator: np.rando
 
 
 def _present(findings: Sequence[str], generator: np.random.Generator) -> dict[str, bool]:
-    """Return random labels: a quarter of the exams have no finding, the others each finding with probability 0.4."""
+    """Return no finding for a quarter of the exams; for the others, each finding has a probability of 0.4."""
     some = generator.random() < 0.75
     return {name: bool(some and generator.random() < 0.4) for name in findings}
 
 
 def radiograph(present: Sequence[bool], size: int, generator: np.random.Generator) -> np.ndarray:
-    """Return a picture in 0..1, float (size, size): disc i of a 5x5 grid is bright where finding i is present."""
+    """Return an image, float (size, size) in 0..1: disc i of a 5x5 grid is bright if finding i is present."""
     y, x = np.mgrid[:size, :size] / size
     image = 0.35 + 0.25 * np.abs(x - 0.5) + generator.normal(0, 0.04, (size, size))
     for place in np.flatnonzero(present):

@@ -1,4 +1,4 @@
-"""Small copies of ChestMNIST and of a folder of own data: formats as published; findings can be learned."""
+"""Miniatures of ChestMNIST and of a user's own folder, in their formats, with findings that can be learned."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SUFFIXES = (".png", ".jpg", ".dcm")
 
 
 def discs(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Return images uint8 (N, size, size) for labels (N, L): noise, and one disc per finding, bright for a 1."""
+    """Return images, uint8 (N, size, size), for labels (N, L): noise, and a grid of discs, bright if positive."""
     cells = int(np.ceil(np.sqrt(labels.shape[1])))
     rows, columns = (np.indices((size, size)) + 0.5) * cells / size
     inside = np.hypot(rows % 1 - 0.5, columns % 1 - 0.5) < 0.4
@@ -25,7 +25,7 @@ def discs(labels: np.ndarray, size: int, generator: np.random.Generator) -> np.n
 
 
 def write_chestmnist(root: Path, size: int = 64, images: int = 160, seed: int = 0) -> Path:
-    """Write the file that MedMNIST publishes for this size, with the given number of images; return `root`."""
+    """Write the file that MedMNIST publishes for this size, with this number of images; return `root`."""
     generator = np.random.default_rng(seed)
     arrays = {}
     for side, share in SIDES.items():
@@ -59,7 +59,7 @@ def write_folder(root: Path, patients: int = 60, images: int = 120, size: int = 
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
-    """Write uint8 (H, W) in the format of the file's suffix."""
+    """Write uint8 (H, W) in the format that the file name's ending says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".dcm":
         write_dicom(path, pixels)

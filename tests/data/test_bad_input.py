@@ -1,5 +1,8 @@
-"""What becomes of each kind of bad input: one table. Files that can't be read are set aside and counted; tables that
-can't be trusted stop, with the file, the line and the column; nothing is repaired in silence."""
+"""One table of what happens with each kind of bad input.
+
+Files that cannot be read are set aside and counted. Tables with invalid rows stop with file, line and column. Nothing
+is repaired silently.
+"""
 
 import os
 import re
@@ -21,34 +24,34 @@ from cxr_kd.study.data_settings import DataSettings, FolderSettings, SplitLists
 
 HEADER = "path,patient_id,age,sex,Effusion,Mass"
 ROWS = tuple(f"images/{number}.png,p{number // 2},5{number},F,{number % 2},0" for number in range(6))
-BAD = "images/2.png"  # the image, and the row, that each case spoils
+BAD = "images/2.png"  # the image, or the row, that each case makes bad
 FOLDER = FolderSettings(age="age", sex="sex")
 
 
 @dataclass(frozen=True)
 class Read:
-    """It is taken for what it is."""
+    """The input is accepted."""
 
     check: Callable[[CxrTable, Cache], bool] = lambda table, cache: True
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """The file is set aside with this reason; the other five are there."""
+    """The file is set aside with this reason; the other five are read."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Counted:
-    """The card counts one under this reason."""
+    """The table counts one file or row under this reason."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Stops:
-    """Nothing is read; the message says this."""
+    """Nothing is read; the message matches this."""
 
     told: str
 
@@ -73,7 +76,7 @@ def table(root: Path, *rows: str, header: str = HEADER, encoding: str = "utf-8")
 
 
 def with_row(root: Path, row: str) -> Path:
-    """The third row (line 4 of the file) becomes this one."""
+    """Replace the third row (line 4 of the file) by this one."""
     return table(root, *ROWS[:2], row, *ROWS[3:])
 
 
@@ -114,7 +117,7 @@ def a_list_of_an_unknown_image(root: Path) -> None:
 
 SIXTEEN_BIT = Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32) * 64)
 
-# name -> (what is done to the healthy folder, how it ends)
+# name -> (what is changed in the healthy folder, what must happen)
 CASES: dict[str, tuple[Callable[[Path], object], End]] = {
     # image files
     "zero bytes": (lambda root: (root / BAD).write_bytes(b""), Quarantined(r"the file is empty \(0 bytes\)")),
@@ -158,7 +161,7 @@ CASES: dict[str, tuple[Callable[[Path], object], End]] = {
     "age 061Y": (lambda root: with_row(root, f"{BAD},p1,061Y,F,0,0"), age_of_third(61)),
     "age 412": (lambda root: with_row(root, f"{BAD},p1,412,F,0,0"), age_of_third(np.nan)),
     "age blank": (lambda root: with_row(root, f"{BAD},p1,,F,0,0"), age_of_third(np.nan)),
-    "a label that is none": (
+    "an invalid label": (
         lambda root: with_row(root, f"{BAD},p1,52,F,maybe,0"),
         Stops(r"line 4, column 'Effusion': 'maybe'"),
     ),
@@ -173,7 +176,7 @@ CASES: dict[str, tuple[Callable[[Path], object], End]] = {
         lambda root: table(root, *ROWS, header=HEADER.replace("patient_id", "patient")),
         Stops(r"labels\.csv: no column 'patient_id'; the columns are path, patient, "),
     ),
-    "a finding that nobody knows": (
+    "an unknown finding": (
         lambda root: table(root, *ROWS, header=HEADER.replace("Mass", "Masse")),
         Stops(r"labels\.csv: no column 'Mass'; the columns are .*Masse"),
     ),
@@ -189,7 +192,7 @@ CASES: dict[str, tuple[Callable[[Path], object], End]] = {
         lists_with_a_patient_on_two_sides,
         Stops("1 patients have images on two sides, .*: p1"),
     ),
-    "a list that names what is not there": (
+    "a list with an unknown image": (
         a_list_of_an_unknown_image,
         Stops(r"test\.txt: 1 of its 3 images are in no row of the label table, e\.g\. 'images/7\.png'"),
     ),
@@ -197,7 +200,7 @@ CASES: dict[str, tuple[Callable[[Path], object], End]] = {
 
 
 def taken_in(root: Path) -> tuple[CxrTable, Cache]:
-    """The way that every study's data go: table, split (by the user's lists, where there are any), cache."""
+    """Return table and cache, made as every study makes them, with the split by the user's lists if there are any."""
     lists = SplitLists(train="train.txt", validation="validation.txt", test="test.txt")
     given = {"split": "lists", "lists": lists} if (root / "train.txt").exists() else {"split": "random-70-10-20"}
     settings = DataSettings(dataset="folder", findings=("Effusion", "Mass"), folder=FOLDER, **given)

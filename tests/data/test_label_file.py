@@ -39,7 +39,7 @@ def written(folder: Path, content: str | bytes, name: str = "labels.csv") -> Pat
         "an empty column",
     ],
 )
-def test_what_people_s_tables_have_in_common_is_read(tmp_path: Path, content: str):
+def test_common_variants_of_csv_are_read(tmp_path: Path, content: str):
     file = read_label_file(written(tmp_path, content), WANTED)
     assert file.rows.to_dict("list") == {"path": ["a.png", "b.png"], "patient": ["7", "8"]}
 
@@ -51,7 +51,7 @@ def test_compressed_and_optional_columns(tmp_path: Path):
     assert ("sex" in file, "age" in file) == (True, False)
 
 
-def test_lines_are_the_file_s_own_though_a_field_may_hold_several(tmp_path: Path):
+def test_lines_are_counted_as_in_the_file_even_if_a_field_has_several(tmp_path: Path):
     path = written(tmp_path, 'path,patient,report\na.png,7,"two\nlines"\n\nb.png,,none\n')
     file = read_label_file(path, WANTED)
     assert file.lines.tolist() == [3, 5]
@@ -82,7 +82,7 @@ def test_a_table_that_cannot_be_trusted_stops_with_file_and_line(tmp_path: Path,
         read_label_file(written(tmp_path, content), WANTED)
 
 
-def test_a_file_that_is_not_there_or_no_gzip(tmp_path: Path):
+def test_a_file_that_is_missing_or_not_gzip(tmp_path: Path):
     with pytest.raises(DataError, match=r"nowhere\.csv: no such file"):
         read_label_file(tmp_path / "nowhere.csv", WANTED)
     packed = gzip.compress(b"path,patient\na.png,7\n" * 99)

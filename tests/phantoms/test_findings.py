@@ -1,4 +1,4 @@
-"""Each finding is where its mask says, and is what a radiologist's description of it says."""
+"""Each finding is where its mask says, and looks as radiologists describe it."""
 
 from dataclasses import replace
 
@@ -14,11 +14,19 @@ from cxr_kd.phantoms.body import FIELD_CM, LEFT, RIGHT, Anatomy, exam, person
 from cxr_kd.phantoms.findings import DRAW, RESHAPE
 from cxr_kd.phantoms.labels import Exam
 from cxr_kd.phantoms.lesion import Lesion
-from cxr_kd.phantoms.radiograph import radiograph
-from cxr_kd.phantoms.sheets import contact_sheet, exam_sheet, finding_alone
+from cxr_kd.phantoms.radiograph import Radiograph, radiograph
 
 SETTINGS = PhantomSettings(images=20, size=128)
 DARKER = {"Pneumothorax", "Emphysema"}  # more air; everything else is tissue or fluid
+
+
+def finding_alone(
+    settings: PhantomSettings, finding: str | None, *, patient: int = 0, drain: bool = False
+) -> Radiograph:
+    """Draw one patient with one finding and nothing else; None: a normal chest."""
+    truth = np.array([name == finding for name in FINDINGS])
+    exam_ = Exam(patient, 0, 35.0 + 7 * (patient % 6), "MF"[patient % 2], "PA", truth, truth, drain)
+    return radiograph(exam_, settings.size, seed=settings.seed, conspicuity=settings.conspicuity)
 
 
 def lesion(side: int = RIGHT, severity: float = 0.5, conspicuity: float = 1.0, seed: int = 0) -> Lesion:
@@ -31,7 +39,7 @@ def body(seed: int = 0, view: str = "PA", age: float = 50) -> Anatomy:
 
 
 def drawn(finding: str, of: Lesion, anatomy: Anatomy, size: int = 128) -> tuple[Scene, np.ndarray]:
-    """The scene after the finding was drawn, and where it is (0..1)."""
+    """Return the scene with the finding, and where the finding is (0..1)."""
     scene = scene_of(RESHAPE[finding](anatomy, of) if finding in RESHAPE else anatomy, size)
     return scene, DRAW[finding](scene, of)
 
@@ -202,11 +210,3 @@ def test_all_findings_at_once_can_be_drawn():
         film = radiograph(Exam(patient, 0, 70, "M", "AP", truth, truth, True), 64, seed=1, conspicuity=2.0)
         assert all(mask.any() for mask in film.masks.values())
         assert film.image.std() > 10
-
-
-def test_the_contact_sheet_has_a_row_for_the_normal_chest_and_each_finding():
-    figure = contact_sheet(SETTINGS.model_copy(update={"size": 32}), patients=2)
-    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
-    assert labels == ["No finding", *(name.replace("_", " ") for name in FINDINGS)]
-    assert len(figure.axes) == 2 * 15
-    assert len(exam_sheet(SETTINGS, rows=2, columns=3).axes) == 6

@@ -1,4 +1,4 @@
-"""Who is on the phantoms: rates, co-occurrence, patients and label noise as the real label table has them."""
+"""Rates, co-occurrence, patients and label noise of the phantoms are those of the real label table."""
 
 import gzip
 import os
@@ -27,7 +27,7 @@ from cxr_kd.phantoms.labels import (
 )
 
 SHARED = Path(os.environ.get("CXR_KD_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-SIGMAS = 4.5  # two-sided, about 1 in 150,000: room for the hundred comparisons made here
+SIGMAS = 4.5  # two-sided, about 1 in 150,000: enough for the hundred comparisons made here
 
 
 def exams(count: int, **changes: float | int) -> list[Exam]:
@@ -44,7 +44,7 @@ def exams(count: int, **changes: float | int) -> list[Exam]:
 
 @pytest.fixture(scope="module")
 def strangers() -> list[Exam]:
-    """One image each of 20,000 patients, so that sampling errors are binomial."""
+    """Return one image each of 20,000 patients, so that sampling errors are binomial."""
     return exams(20_000)
 
 
@@ -158,7 +158,7 @@ def test_findings_persist_chronic_ones_most_and_rates_stay():
     np.testing.assert_allclose(truth[later].mean(axis=0), wanted_rates(1.0, 0.08), atol=0.05)
 
 
-def test_an_exam_depends_on_nothing_asked_before():
+def test_an_exam_does_not_depend_on_earlier_calls():
     forward = exams(60)
     for index in (59, 3, 31):
         again = exam_of(
@@ -183,9 +183,9 @@ def test_label_noise_misses_its_share_and_keeps_the_rates(strangers):
     noisy = exams(12_000, label_noise=0.2, minimum_rate=0.08)
     truth, reported = truths(noisy), np.stack([exam.reported for exam in noisy])
     missed = (truth & ~reported).sum() / truth.sum()
-    fake_study = (reported & ~truth).sum() / reported.sum()
+    added = (reported & ~truth).sum() / reported.sum()
     assert missed == pytest.approx(0.2, abs=0.015)
-    assert fake_study == pytest.approx(0.2, abs=0.015)
+    assert added == pytest.approx(0.2, abs=0.015)
     np.testing.assert_allclose(reported.mean(axis=0), truth.mean(axis=0), atol=0.015)
 
 
@@ -198,7 +198,7 @@ def test_the_drain_goes_with_pneumothorax():
 
 
 def test_the_model_agrees_with_the_full_real_table_on_triples():
-    """Triples are not fitted: how well pairs and the number of findings predict them says what the model is worth."""
+    """Triples are not fitted: the model is useful if pairs and numbers of findings predict them."""
     path = SHARED / "Data_Entry_2017_v2020.csv.gz"
     if not path.exists():
         pytest.skip(f"no full label table at {path}")

@@ -1,1 +1,1 @@
-"""What is in an image file, format by format; `data/decode.py` tells which it is."""
+"""Image files to 8-bit pixels: `decode` recognises the format, the other modules read one format each."""

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow
 from PIL import ExifTags, Image
 
-from cxr_kd.data.images import archive, dicom, png_chunks
+from cxr_kd.data.images import archive, dicom, dicom_greys, png_chunks
 from cxr_kd.data.images.resize import MOST_PIXELS, RESIZE_RULE, check_shape, looked_up, resized, to_8_bit
 from cxr_kd.data.regular_file import check_regular
 from cxr_kd.errors import DataError, StorageError, is_of_storage
@@ -27,9 +27,9 @@ __all__ = ["INTENSITY_RULES", "MOST_PIXELS", "RESIZE_RULE", "decode"]
 # torchxrayvision takes 65535 for white in PadChest, too (torchxrayvision/datasets.py).
 INTENSITY_RULES: dict[Intensity, str] = {
     "fixed": "8-bit images as stored, colour as luminance (ITU-R 601); 16-bit PNG: value / 65535 * 255; "
-    f"DICOM: {dicom.FIXED_RULE}",
+    f"DICOM: {dicom_greys.FIXED_RULE}",
     "per-image": "8-bit images as stored, colour as luminance (ITU-R 601); 16-bit PNG and DICOM: the image's own "
-    f"minimum is 0 and its maximum 255, for DICOM {dicom.PER_IMAGE_RULE}",
+    f"minimum is 0 and its maximum 255, for DICOM {dicom_greys.PER_IMAGE_RULE}",
 }
 
 MODES = ("L", "LA", "RGB", "RGBA", "P")  # 519 files of ChestX-ray14 are RGBA with equal channels, all opaque

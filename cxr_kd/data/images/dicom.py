@@ -1,12 +1,10 @@
-"""A radiograph in a DICOM file, to 8-bit greys as its window shows them.
+"""Decode a radiograph in a DICOM file to 8-bit greys, as its window shows them.
 
-The stored values go, in the order of the standard (PS3.3 C.11, PS3.4 N.2), through the modality step (rescale or
-lookup table), the VOI step (lookup table or first window), the inversion of MONOCHROME1, and to 8 bits. All of that is
-worked out once for each value that the stored bits allow, and looked up for each pixel.
+This module gets the stored values out of the file; `dicom_greys` says which grey each of them becomes.
 
-Who decodes what: pydicom the uncompressed syntaxes and RLE, Pillow JPEG (8 bits) and JPEG 2000, GDCM lossless JPEG and
-JPEG-LS. GDCM ends the process on damaged files (about one in sixty with a few bytes changed), so it works in a process
-of its own (`cxr_kd.data.images.gdcm_process`).
+pydicom decodes uncompressed syntaxes and RLE; Pillow decodes JPEG (8 bits) and JPEG 2000; GDCM decodes lossless JPEG
+and JPEG-LS. GDCM ends its process on some damaged files (about one in sixty with a few bytes changed), so it has a
+process of its own (`cxr_kd.data.images.gdcm_process`).
 """
 
 from __future__ import annotations
@@ -19,7 +17,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from cxr_kd.data.images import gdcm_process
-from cxr_kd.data.images.resize import MOST_PIXELS, check_shape, looked_up, to_8_bit
+from cxr_kd.data.images.dicom_greys import greys, stored_range
+from cxr_kd.data.images.resize import MOST_PIXELS, check_shape, looked_up
 from cxr_kd.errors import DataError, is_of_storage
 
 if TYPE_CHECKING:
@@ -28,20 +27,15 @@ if TYPE_CHECKING:
     from cxr_kd.study.data_settings import Intensity
 
 HEADER_BYTES = 132  # preamble and magic word
-FIXED_RULE = (
-    "rescale or modality table, then VOI table or first window (with neither, all that the stored bits allow), "
-    "MONOCHROME1 inverted"
-)
-PER_IMAGE_RULE = "in place of VOI table and window; MONOCHROME1 inverted"
 
-# A file without the preamble is taken for DICOM where it begins with one of the first elements of group 0002 (explicit
-# VR: two letters) or with the length or the character set of group 0008.
+# A file without the preamble counts as DICOM if it begins with one of the first elements of group 0002 (explicit VR:
+# two letters), or with the length or the character set of group 0008.
 _BARE = (b"\x02\x00\x00\x00UL", b"\x02\x00\x01\x00OB", b"\x02\x00\x10\x00UI", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00")
 _BITS = range(1, 17)
 _MOST_BYTES = 2 * MOST_PIXELS + 2**24  # of a data set: 16-bit pixels and 16 MiB of everything else
 _PIECE = 2**20  # bytes
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
-# Macros of an enhanced (multi-frame) object with one frame, whose attributes older objects hold at the top.
+# Macros of an enhanced (multi-frame) object with one frame; older objects have their attributes at the top level.
 _FRAME_MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 _PLUGINS = {
     "1.2.840.10008.1.2.5": "pydicom",  # RLE
@@ -57,23 +51,24 @@ _PLUGINS = {
 
 
 def is_dicom(header: bytes) -> bool:
-    """Say whether a file that begins with these HEADER_BYTES is DICOM, with the preamble or plainly without."""
+    """Return whether a file that begins with these HEADER_BYTES is DICOM, with or without the preamble."""
     return header[128:132] == b"DICM" or header.startswith(_BARE)
 
 
 def read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
-    """Return the radiograph in an open DICOM file as uint8 (H, W); "per-image" takes the place of VOI step and window.
+    """Return the radiograph in an open DICOM file as uint8 (H, W); with "per-image" there is no VOI step.
 
     Raises:
-        DataError: no pixel data, several frames, colour, a transfer syntax that nothing here reads, a truncated or
-            damaged file, bits that are neither pixels nor overlay, over MOST_PIXELS.
-        OSError: where the file can't be read.
+        DataError: no pixel data, several frames, colour, an unsupported transfer syntax, a truncated or damaged file,
+            bits that are neither pixels nor overlay, a shape that no radiograph has, a deflated data set too large for
+            one.
+        OSError: if the file cannot be read.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks on values that this reader does not use
+            warnings.simplefilter("ignore")  # pydicom's warnings about values that are not used here
             return _read(file, intensity)
-    except Exception as error:  # a parser of hostile files: pydicom's own errors are of every type
+    except Exception as error:  # hostile files make pydicom raise errors of every type
         if isinstance(error, DataError) or is_of_storage(error):
             raise
         reason = " ".join(str(error).split())[:200]
@@ -88,17 +83,17 @@ def _read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
     _check(dataset)
     _flatten(dataset)
     pixels = _stored(dataset)
-    low, high = _stored_range(dataset)
+    low, high = stored_range(dataset)
     if pixels.shape != (dataset.Rows, dataset.Columns) or pixels.dtype.kind not in "ui":
         raise DataError(f"pixels of {pixels.dtype} {pixels.shape}; the file says {dataset.Rows, dataset.Columns}")
     shown = (int(pixels.min()), int(pixels.max())) if intensity == "per-image" else None
-    return looked_up(_greys(dataset, low, high, shown), pixels, low)
+    return looked_up(greys(dataset, low, high, shown), pixels, low)
 
 
 def _check_inflated_size(file: BinaryIO) -> None:
     """Raise DataError if the data set is deflated and larger than that of any radiograph; leave `file` at its start.
 
-    pydicom inflates the whole data set into memory, before anybody can see how large the image is.
+    pydicom inflates the whole data set into memory, before the size of the image is known.
     """
     from pydicom.filereader import read_dataset, read_preamble
     from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -124,7 +119,7 @@ def _check(dataset: Dataset) -> None:
     colours, values = dataset.get("PhotometricInterpretation"), dataset.get("SamplesPerPixel", 1)
     if colours not in ("MONOCHROME1", "MONOCHROME2") or values != 1:
         raise DataError(
-            f"DICOM of photometric interpretation {colours!r} with {values} values a pixel; a radiograph has one, "
+            f"DICOM of photometric interpretation {colours!r} with {values} values per pixel; a radiograph has one, "
             "MONOCHROME1 or MONOCHROME2"
         )
     if dataset.BitsStored not in _BITS:
@@ -132,13 +127,13 @@ def _check(dataset: Dataset) -> None:
     if dataset.get("HighBit") not in (None, dataset.BitsStored - 1):
         raise DataError(
             f"DICOM with {dataset.BitsStored} bits stored and the high bit {dataset.HighBit}; this reader takes pixels "
-            f"in the lowest bits, {dataset.BitsStored - 1} the highest"
+            f"in the lowest bits, with {dataset.BitsStored - 1} the highest"
         )
     check_shape(dataset.Rows, dataset.Columns)
 
 
 def _flatten(dataset: Dataset) -> None:
-    """Put rescale and window of an enhanced object's only frame where older objects have them."""
+    """Move rescale and window of an enhanced object's only frame to the top level, where older objects have them."""
     for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in dataset.get(groups) or ():
             for macro in _FRAME_MACROS:
@@ -147,7 +142,7 @@ def _flatten(dataset: Dataset) -> None:
 
 
 def _stored(dataset: Dataset) -> np.ndarray:
-    """Decode the stored values, (H, W)."""
+    """Return the stored values, (H, W), decoded."""
     from pydicom.encaps import get_frame
     from pydicom.pixels import as_pixel_options, get_decoder
     from pydicom.uid import JPEGExtended12Bit, UncompressedTransferSyntaxes
@@ -157,25 +152,25 @@ def _stored(dataset: Dataset) -> np.ndarray:
         return _without_overlays(dataset, get_decoder(syntax))
     if syntax not in _PLUGINS or (syntax == JPEGExtended12Bit and dataset.BitsStored != 8):
         raise DataError(
-            f"DICOM of {dataset.BitsStored} bits in the transfer syntax {syntax.name} ({syntax}), which nothing here "
-            "reads; convert it to JPEG 2000 lossless or to an uncompressed one"
+            f"DICOM of {dataset.BitsStored} bits in the transfer syntax {syntax.name} ({syntax}), which is not "
+            "supported; convert it to JPEG 2000 lossless or to an uncompressed syntax"
         )
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     stated = _codestream_shape(frame)
     if stated not in (None, (dataset.Rows, dataset.Columns)):
         own = dataset.Rows, dataset.Columns
-        raise DataError(f"the compressed image has {stated} rows and columns, its file says {own}")
+        raise DataError(f"the compressed image has {stated} rows and columns, but its file says {own}")
     if _PLUGINS[syntax] == "gdcm":
         return gdcm_process.decode(frame, str(syntax), as_pixel_options(dataset))
     return get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=_PLUGINS[syntax])[0]
 
 
 def _without_overlays(dataset: Dataset, decoder: Any) -> np.ndarray:
-    """Decode uncompressed values; in unsigned ones, only overlays may stand above the bits stored.
+    """Return uncompressed values; above the stored bits, unsigned values may have only overlays.
 
-    Other bits there say that the file's numbers of bits are not those of its pixels.
+    Other bits there mean that the file states wrong numbers of bits.
     """
-    if dataset.PixelRepresentation == 1:  # what stands above is the sign
+    if dataset.PixelRepresentation == 1:  # the bits above are the sign
         return decoder.as_array(dataset, index=0)[0]
     pixels = decoder.as_array(dataset, index=0, correct_unused_bits=False)[0]
     own = 2**dataset.BitsStored - 1
@@ -189,7 +184,7 @@ def _without_overlays(dataset: Dataset, decoder: Any) -> np.ndarray:
 
 
 def _overlay_bits(dataset: Dataset) -> int:
-    """The bits of the stored values that overlays say they stand in (PS3.3 C.9.2, as it was up to 2004)."""
+    """Return the bits of the stored values that overlays occupy (PS3.3 C.9.2, as it was up to 2004)."""
     bits = 0
     for group in _OVERLAY_GROUPS:
         if (group, 0x0102) in dataset:
@@ -198,7 +193,7 @@ def _overlay_bits(dataset: Dataset) -> int:
 
 
 def _syntax(dataset: Dataset) -> Any:
-    """The transfer syntax; without one, that which the file was evidently read in."""
+    """Return the transfer syntax; if the file states none, the one in which pydicom read it."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     if "TransferSyntaxUID" not in dataset.file_meta:
@@ -209,9 +204,9 @@ def _syntax(dataset: Dataset) -> Any:
 
 
 def _codestream_shape(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 codestream states; None where it states none (RLE).
+    """Return the rows and columns that a JPEG, JPEG-LS or JPEG 2000 codestream states; None if it states none (RLE).
 
-    A decoder takes as much memory as these say, whatever the DICOM file says.
+    A decoder takes the memory that these numbers ask for, whatever the DICOM file says.
     """
     begin = frame.find(b"\xff\x4f\xff\x51", 0, 256)  # SIZ, the first segment of JPEG 2000 (ISO/IEC 15444-1 A.5.1)
     if begin >= 0:
@@ -224,41 +219,3 @@ def _codestream_shape(frame: bytes) -> tuple[int, int] | None:
             return struct.unpack_from(">2H", frame, at + 5)
         at += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", frame, at + 2)[0]
     return None
-
-
-def _stored_range(dataset: Dataset) -> tuple[int, int]:
-    values = 2**dataset.BitsStored
-    return (-values // 2, values // 2 - 1) if dataset.PixelRepresentation == 1 else (0, values - 1)
-
-
-def _greys(dataset: Dataset, low: int, high: int, shown: tuple[int, int] | None) -> np.ndarray:
-    """Return the grey of each stored value from low to high; `shown`, a range of them, replaces the VOI step."""
-    from pydicom.pixels import apply_modality_lut, apply_voi
-
-    values = apply_modality_lut(np.arange(low, high + 1), dataset)
-    if shown:
-        ends = values[[shown[0] - low, shown[1] - low]]
-        greys = to_8_bit(values, ends.min(), ends.max())
-    elif dataset.get("VOILUTSequence"):
-        table = apply_voi(np.rint(values).astype(np.int64), dataset)
-        greys = to_8_bit(table, 0, 2 ** dataset.VOILUTSequence[0].LUTDescriptor[2] - 1)
-    elif dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        greys = to_8_bit(_windowed(values, dataset), 0, 1)
-    else:
-        greys = to_8_bit(values, values.min(), values.max())
-    return 255 - greys if dataset.PhotometricInterpretation == "MONOCHROME1" else greys
-
-
-def _windowed(values: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Return values as the first window shows them, 0 to 1 (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
-    center, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
-    function = (dataset.get("VOILUTFunction") or "LINEAR").upper()
-    if width <= 0 or (function == "LINEAR" and width < 1):
-        raise DataError(f"DICOM with a window {width:g} wide")
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp((-4 * (values - center) / width).clip(-700, 700)))
-    if function == "LINEAR" and width == 1:
-        return (values > center - 0.5).astype(np.float64)
-    if function == "LINEAR":
-        center, width = center - 0.5, width - 1
-    return ((values - center) / width + 0.5).clip(0, 1)

@@ -1,6 +1,6 @@
-"""What runs in GDCM's process (see `gdcm_process`), and how the two speak: a line of JSON, then bytes.
+"""The program of GDCM's process (see `gdcm_process`), and the messages between the two: a line of JSON, then bytes.
 
-It imports as little as it can, for it is waited for when the first image is decoded.
+It imports little, because the first image waits for it to start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import IO, Any
 
 
 def send(stream: IO[bytes] | None, header: Mapping[str, Any], content: bytes = b"") -> None:
-    """Write a header that JSON can hold, and bytes; OSError where the other process is gone."""
+    """Write a header, as JSON, and bytes; OSError if the other process has ended."""
     assert stream is not None
     stream.write(json.dumps({**header, "bytes": len(content)}).encode() + b"\n")
     stream.write(content)
@@ -21,7 +21,7 @@ def send(stream: IO[bytes] | None, header: Mapping[str, Any], content: bytes = b
 
 
 def receive(stream: IO[bytes] | None) -> tuple[dict[str, Any], bytes]:
-    """Read what `send` wrote; EOFError where the other process is gone."""
+    """Return the header and the bytes that `send` wrote; EOFError if the other process has ended."""
     assert stream is not None
     line = stream.readline()
     if not line:
@@ -34,12 +34,12 @@ def receive(stream: IO[bytes] | None) -> tuple[dict[str, Any], bytes]:
 
 
 def serve() -> None:
-    """Decode frames until the standard input closes."""
+    """Answer requests to decode frames until the standard input closes."""
     from pydicom.encaps import encapsulate
     from pydicom.pixels import get_decoder
 
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a codec prints must not stand between the answers
+    os.dup2(2, 1)  # what a codec prints must not get between the replies
     while True:
         try:
             request, frame = receive(sys.stdin.buffer)
@@ -49,7 +49,7 @@ def serve() -> None:
             decoder = get_decoder(request["syntax"])
             array, _ = decoder.as_array(encapsulate([frame]), index=0, decoding_plugin="gdcm", **request["options"])
             reply, content = {"dtype": array.dtype.str, "shape": array.shape}, array.tobytes()
-        except Exception as error:  # of whatever type: the message is all that counts
+        except Exception as error:  # of any type: the other process needs only the message
             reply, content = {"error": " ".join(str(error).split())[:200]}, b""
         send(answers, reply, content)
 

@@ -1,4 +1,4 @@
-"""ChestMNIST: ChestX-ray14 reduced to at most 224 px, in one .npz file that anyone can download."""
+"""Read ChestMNIST: ChestX-ray14 reduced to at most 224 px, in one .npz file that anyone can download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cxr_kd.data.table import CxrTable, Published
 from cxr_kd.errors import DataError
 from cxr_kd.study.data_settings import ChestmnistSettings
 
-# The file's own names (atelectasis, ..., pleural, hernia) are ChestX-ray14's 14, in ChestX-ray14's order.
+# The file's names (atelectasis, ..., pleural, hernia) are the 14 findings of ChestX-ray14, in the same order.
 FINDINGS = chestxray14.FINDINGS
 
 SOURCE = {
@@ -33,14 +33,14 @@ SOURCE = {
 PUBLISHED = Published(
     source="medmnist.INFO['chestmnist'], medmnist 3.0.2",
     images=112_120,
-    patients=0,  # the file does not say whose image is whose
+    patients=0,  # the file does not name patients
     sides={"train": (78_468, 0), "validation": (11_219, 0), "test": (22_433, 0)},
 )
-_ARRAYS = {"train": "train", "validation": "val", "test": "test"}  # side -> what its arrays' names start with
+_ARRAYS = {"train": "train", "validation": "val", "test": "test"}  # side -> prefix of its arrays' names
 _TOLD = {
     "patients": (
-        "not in the file. Each image counts as a patient of its own, so that intervals are too narrow, and nobody can "
-        "check whether a patient is on two sides"
+        "not in the file. Each image counts as a patient of its own, so intervals are too narrow, and it cannot be "
+        "checked whether a patient is on two sides"
     ),
     "split": "as in the file: 70/10/20, drawn at random. It is not the official split of ChestX-ray14",
     "same images": (
@@ -52,27 +52,27 @@ _TOLD = {
 def read(
     root: Path, findings: Sequence[str] | None = None, options: ChestmnistSettings | None = None, *, images: bool = True
 ) -> CxrTable:
-    """Read ChestMNIST, or part of it in the same layout, from the folder `root`.
+    """Return ChestMNIST, or part of it in the same layout, from the folder `root`.
 
     All 112,120 images of ChestX-ray14, reduced by MedMNIST from 1024 px to 28, 64, 128 or 224 px (8-bit, grayscale);
-    the same 14 findings, 1 or 0 for every image; 78,468 images to train, 11,219 to validate, 22,433 to test. No
-    patients, views, ages or sexes; image ids are side and position (`train-000017`), the same at every size.
+    the same 14 findings, 1 or 0 for every image; 78,468 images for training, 11,219 for validation, 22,433 for the
+    test. No patients, views, ages or sexes. Image ids are side and position (`train-000017`), the same at every size.
 
     Layout: `chestmnist.npz` (28 px), `chestmnist_64.npz`, `chestmnist_128.npz` or `chestmnist_224.npz`, with the arrays
-    `train_images` (uint8 (N, size, size)), `train_labels` ((N, 14) in {0, 1}), and `val_` and `test_` alike. Where the
-    file is not there and `options.download` is set, it is fetched through the medmnist package.
+    `train_images` (uint8 (N, size, size)) and `train_labels` ((N, 14) in {0, 1}), and the same for `val_` and `test_`.
+    If the file is missing and `options.download` is set, the medmnist package downloads it.
 
     Citation, licence and where to get it: `SOURCE`. Without `images`, the arrays of images are not looked at.
 
     Raises:
-        DataError: where the file is not there (and says what to put where), and where an array is missing or is not
-            what it must be.
+        DataError: if the file is missing (with what to put where), or if an array is missing or has another type, shape
+            or values.
     """
     options = options or ChestmnistSettings()
     file = Path(root) / file_name(options.size)
     if not file.is_file():
         if not options.download:
-            fetch = "Or set chestmnist: {download: true} in the study, which fetches it where there is a network."
+            fetch = "Or set chestmnist: {download: true} in the study, which downloads it."
             raise DataError(f"{file}: no such file. {_what_to_put_where(file)} {fetch}")
         download(file.parent, options.size)
     labels = {side: _labels(file, f"{array}_labels") for side, array in _ARRAYS.items()}
@@ -94,25 +94,25 @@ def read(
 
 
 def file_name(size: int) -> str:
-    """Return the name of the file with images of this many pixels a side, as MedMNIST gives it."""
+    """Return MedMNIST's name for the file with images of this many pixels per side."""
     return "chestmnist.npz" if size == 28 else f"chestmnist_{size}.npz"
 
 
 def download(root: Path, size: int) -> None:
-    """Fetch the file of this size into `root` through the medmnist package, which checks its MD5.
+    """Download the file of this size into `root` with the medmnist package, which checks its MD5.
 
-    DataError where that fails; what was fetched so far does not stay.
+    DataError if that fails; no part of the file is left behind.
     """
-    import medmnist  # seconds: it loads torch
+    import medmnist  # here, because it takes seconds: it loads torch
 
     name = file_name(size)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".chestmnist-", dir=root) as folder:
-            medmnist.ChestMNIST(split="val", download=True, root=folder, size=size)  # it reads a side: the smallest
+            medmnist.ChestMNIST(split="val", download=True, root=folder, size=size)  # val is the smallest side to load
             os.replace(Path(folder) / name, root / name)
     except (OSError, RuntimeError) as error:
-        cause = error.__context__ or error  # the package raises RuntimeError whatever went wrong
+        cause = error.__context__ or error  # the package always raises RuntimeError
         raise DataError(f"{root / name}: the download failed ({cause}). {_what_to_put_where(root / name)}") from error
 
 
@@ -135,7 +135,7 @@ def _labels(file: Path, name: str) -> np.ndarray:
 def _check_images(file: Path, name: str, shape: tuple[int, ...]) -> None:
     found = archive.header(file, name)
     if found.shape != shape or found.dtype != np.uint8:
-        raise DataError(f"{file}: array {name!r} is {found}, not uint8 {shape}, as its name and its labels ask for")
+        raise DataError(f"{file}: array {name!r} is {found}, not uint8 {shape}, as its name and its labels say")
 
 
 def _frame(file: str, side: str, labels: np.ndarray) -> pd.DataFrame:

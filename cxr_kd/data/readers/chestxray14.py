@@ -1,4 +1,4 @@
-"""NIH ChestX-ray14, on the layout in which the NIH Clinical Center publishes it."""
+"""Read NIH ChestX-ray14, in the layout in which the NIH Clinical Center publishes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cxr_kd.study.data_settings import LAYOUTS
 
 IMAGES, PATIENTS = 112_120, 30_805
 
-# Positive images a finding in the whole data set; the order is that of every label array.
+# Positive images per finding in the whole data set; the order is that of every label array.
 POSITIVES = {
     "Atelectasis": 11_559,
     "Cardiomegaly": 2_776,
@@ -56,9 +56,9 @@ PUBLISHED = Published(
 _LABEL_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 _LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 _BOXES = "BBox_List_2017.csv"
-_BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # the box list's own word
-_BOX_FRAME = 1024  # px; boxes are in the frame of the published PNG, whatever size is stored here
-# The header is malformed as published (`Bbox [x,y,w,h],,,`): these are its four coordinates.
+_BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # the box list's word for it
+_BOX_FRAME = 1024  # px; boxes are in the frame of the published PNG, whatever the size of the files
+# The published header is malformed (`Bbox [x,y,w,h],,,`): these are its four coordinates.
 _BOX_COLUMNS = {"Image Index": "image_id", "Finding Label": "finding",
                 "Bbox [x": "x", "y": "y", "w": "width", "h]": "height"}  # fmt: skip
 _COLUMNS = {
@@ -72,24 +72,24 @@ _LABELS = "Finding Labels"
 
 
 def read(root: Path, findings: Sequence[str] | None = None, options: None = None, *, images: bool = True) -> CxrTable:
-    """Read ChestX-ray14, or any part of it that is in its own layout, from the folder `root`.
+    """Return ChestX-ray14, or any part of it in its own layout, from the folder `root`.
 
     112,120 frontal radiographs (8-bit PNG, 1024x1024; 67,310 PA, 44,810 AP) of 30,805 patients of the NIH Clinical
-    Center, 1992 to 2015; 14 findings, mined from the reports with an accuracy that the authors put above 90 %; 60,361
-    images have none, 20,796 two or more. `No Finding` is all zeros: the reports were read for every finding, so nothing
-    is unknown. Official split by patient: 86,524 images (28,008 patients) to train and validate, 25,596 (2,797) to
-    test. 984 boxes of 8 findings on 880 images, all of them in the test list.
+    Center, 1992 to 2015; 14 findings, mined from the reports, with an accuracy above 90 % according to the authors;
+    60,361 images have none, 20,796 two or more. `No Finding` is 0 for every finding: the reports were read for all of
+    them, so no label is unknown. Official split by patient: 86,524 images (28,008 patients) for training and
+    validation, 25,596 (2,797) for the test. 984 boxes of 8 findings on 880 images, all in the test list.
 
     Layout: `images/` or `images_001/images/` ... `images_012/images/`; `Data_Entry_2017_v2020.csv` (or the first
     edition, `Data_Entry_2017.csv`); `train_val_list.txt` and `test_list.txt`; `BBox_List_2017.csv`. The last three may
-    be absent. Rows without an image file are left out and counted, so that a part of the data set works as it is;
-    without `images` no file is looked for, and every row is there.
+    be absent. Rows without an image file are left out and counted, so any part of the data set can be read. Without
+    `images` no file is looked for, and every row is returned.
 
     Citation, licence and where to get it: `SOURCE`. There are no options.
 
     Raises:
-        DataError: where there are no images or no label table (and says what to put where), and where a table can't be
-            trusted: with the file, the line and the column.
+        DataError: if there are no images or no label table (with what to put where), or if a table has an invalid value
+            (with the file, line and column).
     """
     del options
     root = Path(root)
@@ -124,7 +124,7 @@ def read(root: Path, findings: Sequence[str] | None = None, options: None = None
 
 
 def read_labels(path: Path) -> pd.DataFrame:
-    """Return the label table alone (`image_id, patient_id, view, age, sex`, a float column a finding).
+    """Return the label table alone (`image_id, patient_id, view, age, sex`, one float column per finding).
 
     Raises:
         DataError: for a file that is no such table, an image on two rows, a finding that is none of the 14, a sex
@@ -133,7 +133,7 @@ def read_labels(path: Path) -> pd.DataFrame:
     file = read_label_file(path, [*_COLUMNS, _LABELS])
     file.refuse(file["Image Index"].str.contains(r"^$|[/\\]"), "Image Index", "is not the name of an image file")
     file.refuse_all([*file.unusable_names("Image Index"), file.repeats("Image Index")])
-    file.refuse(file["Patient ID"] == "", "Patient ID", "is blank; without patients there is no honest split")
+    file.refuse(file["Patient ID"] == "", "Patient ID", "is blank; without patients the split cannot keep them apart")
     file.refuse(~file["Patient Gender"].isin(SEXES), "Patient Gender", "is neither M nor F nor blank")
     frame = file.rows[list(_COLUMNS)].rename(columns=_COLUMNS)
     frame["age"] = ages(frame["age"])
@@ -141,7 +141,7 @@ def read_labels(path: Path) -> pd.DataFrame:
 
 
 def _findings(file: LabelFile) -> pd.DataFrame:
-    """Return a float column a finding, from names joined by '|', matched as a whole."""
+    """Return one float column per finding, from names joined by '|' and compared whole."""
     written = file[_LABELS]
     names = {text: frozenset(text.split("|")) for text in written.unique()}  # 836 distinct texts in 112,120 rows
     wrong = {text for text, found in names.items()
@@ -153,11 +153,11 @@ def _findings(file: LabelFile) -> pd.DataFrame:
 
 
 def _image_files(root: Path) -> dict[str, str]:
-    """Return file name -> path relative to the root, of every PNG file in the published folders."""
+    """Return file name -> path relative to the root, for every PNG file in the published folders."""
     folders = [folder for folder in (root / "images", *sorted(root.glob("images_*/images"))) if folder.is_dir()]
     return {
         name: f"{folder.relative_to(root).as_posix()}/{name}"
-        for folder in reversed(folders)  # a name in two folders: the first folder's file is taken
+        for folder in reversed(folders)  # a name in two folders means the first folder's file
         for name in os.listdir(folder)
         if name.endswith(".png")
     }
@@ -169,12 +169,12 @@ def _given_split(root: Path) -> dict[str, frozenset[str]]:
     if not there:
         return {}
     if len(there) == 1:
-        raise DataError(f"{root}: {there[0].name} is there without the other of {', '.join(_LISTS.values())}; put both")
+        raise DataError(f"{root}: of {' and '.join(_LISTS.values())}, only {there[0].name} is there; put both there")
     return {side: frozenset(read_ids(path)) for side, path in paths.items()}
 
 
 def read_boxes(path: Path, image_ids: Iterable[str]) -> tuple[pd.DataFrame, int]:
-    """Return the boxes of these images, in fractions of the image, and how many others there were; DataError."""
+    """Return the boxes of these images, in fractions of the image, and the number of other boxes; DataError."""
     if not path.is_file():
         return no_boxes(), 0
     file = read_label_file(path, list(_BOX_COLUMNS))

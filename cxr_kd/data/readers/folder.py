@@ -1,4 +1,4 @@
-"""A folder of one's own: images in any folders, and a CSV file that says whose they are and what they show."""
+"""Read the user's own data: images in any folders, and a CSV file with their patients and labels."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from cxr_kd.data.table import NO_FILE, NO_ROW, REQUIRED_COLUMNS, CxrTable
 from cxr_kd.errors import DataError
 from cxr_kd.study.data_settings import FolderSettings
 
-SOURCE = {"name": "own data", "citation": "none given", "licence": "none given", "where": "a folder of one's own"}
+SOURCE = {"name": "own data", "citation": "none given", "licence": "none given", "where": "a folder of the user"}
 
 _LABELS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0}
-_BLANKS = {"zeros": "a blank label is a 0", "ignore": "a blank label is unknown: nobody said"}
-_IMAGES = (".png", ".jpg", ".jpeg", ".dcm")  # what a file that no row names must end with to be counted
+_BLANKS = {"zeros": "a blank label is a 0", "ignore": "a blank label is unknown"}
+_IMAGES = (".png", ".jpg", ".jpeg", ".dcm")  # endings of files that are counted if no row names them
 
 
 def read(
     root: Path, findings: Sequence[str] | None = None, options: FolderSettings | None = None, *, images: bool = True
 ) -> CxrTable:
-    """Read images that a CSV file in the folder `root` names, a row an image.
+    """Return the images that a CSV file in the folder `root` names, one per row.
 
     Layout: the CSV file (comma, semicolon or tab; UTF-8), `labels.csv` unless `options` name another, with a column
     of paths (relative to `root`, with `/`; PNG, JPEG, DICOM, or one image of an .npz archive), one of patient ids, and
-    one for each of the `findings`: 1, true or yes; 0, false or no; blank, which means what `options.blank` says.
-    Columns of image ids, views, ages and sexes where `options` name them. Other columns are passed over.
+    one per finding: 1, true or yes; 0, false or no; or blank, which means what `options.blank` says. `options` can name
+    columns of image ids, view positions, ages and sexes. Other columns are ignored.
 
-    Rows without an image file are left out and counted; without `images`, no file is looked for and every row is there.
+    Rows without an image file are left out and counted. Without `images`, no file is looked for and every row is
+    returned.
 
     Raises:
-        DataError: where there is no CSV file or none of its images (and says what to put where), and where the CSV
-            file can't be trusted: with the file, the line and the column.
+        DataError: if there is no CSV file or none of its images (with what to put where), or if the CSV file has rows
+            that cannot be used: values that are no labels, rows without a patient, paths that lead out of `root`,
+            repeat each other or cannot exist. One error for all of them, with the file and the first lines.
     """
     root, options = Path(root), options or FolderSettings()
     if not findings or set(findings) & set(REQUIRED_COLUMNS):
@@ -122,7 +124,7 @@ def _no_label(file: LabelFile, finding: str, values: pd.Series) -> Complaint:
 
 
 def _unknown(frame: pd.DataFrame, options: FolderSettings) -> dict[str, int]:
-    """What was taken as unknown, of the columns that the study names."""
+    """Return {reason: rows} of the ages and sexes taken as unknown, for the columns that the study names."""
     sexes_unknown = {"sexes that are neither male nor female, taken as unknown": int((frame["sex"] == "").sum())}
     return (unknown_ages(frame) if options.age else {}) | (sexes_unknown if options.sex else {})
 
@@ -132,7 +134,7 @@ def _is_there(root: Path, path: str) -> bool:
 
 
 def _unnamed(root: Path, paths: Iterable[str]) -> int:
-    """Count the image files in `root`, at any depth, that are none of these paths."""
+    """Return the number of image files in `root`, at any depth, that are none of these paths."""
     named, count = set(paths), 0
     for folder, _, names in os.walk(root):
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
@@ -143,7 +145,7 @@ def _unnamed(root: Path, paths: Iterable[str]) -> int:
 def _what_to_put_where(findings: Sequence[str], options: FolderSettings) -> str:
     others = "," * (len(findings) - 1)
     return (
-        f"Put there the images, in any folders, and {options.table}, a line an image, such as:\n"
+        f"Put there the images, in any folders, and {options.table}, one line per image, such as:\n"
         f"{options.path},{options.patient},{','.join(findings)}\n"
         f"images/0001.png,patient-1,1{others}\n"
         f"images/0002.dcm,patient-1,0{others}"

@@ -1,4 +1,4 @@
-"""PadChest, on the layout in which BIMCV publishes it."""
+"""Read PadChest, in the layout in which BIMCV publishes it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SOURCE = {
     "licence": "PadChest Dataset Research Use Agreement: research only, not to be passed on",
     "where": "BIMCV, Medical Imaging Databank of the Valencia Region, after registration (1 TB in 54 archives)",
     "labels": (
-        "mined from the reports, of the whole exam; matched as whole labels, so that a label of the tree does not "
-        "stand for those above it (atypical pneumonia is not counted as pneumonia); a finding not named is taken as 0"
+        "mined from the reports, which are about the whole exam; compared as whole labels, so a label of the tree does "
+        "not count as those above it (atypical pneumonia is not counted as pneumonia); a finding not named is 0"
     ),
 }
 
@@ -43,31 +43,31 @@ _NO_LABEL = "rows without a label"
 def read(
     root: Path, findings: Sequence[str] | None = None, options: PadchestSettings | None = None, *, images: bool = True
 ) -> CxrTable:
-    """Read PadChest, or any part of it that is in its own layout, from the folder `root`.
+    """Return PadChest, or any part of it in its own layout, from the folder `root`.
 
     160,868 radiographs (16-bit PNG, full size) of 67,625 patients of the Hospital San Juan de Alicante, 2009 to 2017;
-    174 radiographic findings and 19 differential diagnoses, which are read unless `findings` says which labels. 27 % of
-    the reports were labelled by physicians (`MethodLabel` Physician), the others by a recurrent network that learned
-    from them; `options` say whether the latter are read, and which projections.
+    174 radiographic findings and 19 differential diagnoses. `findings` are any of these labels; the default is the 19
+    diagnoses. 27 % of the reports were labelled by physicians (`MethodLabel` Physician), the others by a recurrent
+    network trained on them. `options` say whether the latter are read, and which projections.
 
     Layout: `PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv`, or that with `.gz`, and the images in the root, in
     `images/`, or in the numbered folders of the archives (`0/` to `54/`) in either.
 
-    `Labels` is a written list of texts with stray spaces and empty entries; a label is matched as a whole, whatever its
-    case and spacing. `view` is `Projection`; `age` the year of the exam less that of birth, so up to a year too high.
-    Further columns: `exam` (StudyID), `labelled_by` (MethodLabel) and `pediatric` (bool): images taken by a pediatric
-    protocol are read like others, and counted in `source`, for the authors left them in.
+    `Labels` is a written list of texts with stray spaces and empty entries. Labels are compared whole, ignoring case
+    and spacing. `view` is `Projection`. `age` is the year of the exam minus the year of birth, so it can be a year too
+    high. Further columns: `exam` (StudyID), `labelled_by` (MethodLabel) and `pediatric` (bool): images taken with a
+    pediatric protocol are read like others and counted in `source`, because the authors included them.
 
-    Rows are left out and counted, each by the first reason that holds: no label, a label that says that the others
-    can't be relied on, another projection, labelled by the network, a file known to be unreadable, no image file.
-    Rows that repeat an earlier one in every column read are dropped and counted. Without `images` no file is looked
-    for, nothing is left out for another reason, and labels are unknown where a row has none.
+    Rows are left out and counted, each under the first reason that holds: no label, a label that says that the others
+    are unreliable, another projection, labelled by the network, a file known to be unreadable, no image file. Rows
+    equal to an earlier one in every column read are dropped and counted. Without `images` no file is looked for, only
+    repeated rows are dropped, and the labels of a row without any are unknown.
 
     Citation, licence and where to get it: `SOURCE`. There is no official split.
 
     Raises:
-        DataError: where there are no images or no label table (and says what to put where), for a finding or projection
-            that nobody knows, and where the table can't be trusted: with the file, the line and the column.
+        DataError: if there are no images or no label table (with what to put where), for an unknown finding or
+            projection, or if the table has an invalid value (with the file, line and column).
     """
     root, options, findings = Path(root), options or PadchestSettings(), tuple(findings or FINDINGS)
     label_table = next((root / name for name in _LABEL_TABLES if (root / name).is_file()), None)
@@ -99,17 +99,17 @@ def read(
 
 
 def _distinct_rows(file: LabelFile) -> tuple[LabelFile, dict[str, int]]:
-    """Return the file without the rows that are equal to an earlier one in every column read, and how many they are."""
+    """Return the file without rows equal to an earlier one in every column read, and {reason: their number}."""
     again = file.rows.duplicated()
     file = LabelFile(file.path, file.rows[~again].reset_index(drop=True), file.lines[~again.to_numpy()])
     file.refuse(~file["ImageID"].str.contains(r"\A[^/\\\x00]+\.png\Z"), "ImageID", "is not the name of a PNG file")
     file.refuse_all([*file.unusable_names("ImageID"), file.repeats("ImageID")])
-    file.refuse(file["PatientID"] == "", "PatientID", "is blank; without patients there is no honest split")
+    file.refuse(file["PatientID"] == "", "PatientID", "is blank; without patients the split cannot keep them apart")
     return file, {"rows that repeat an earlier one": int(again.sum())}
 
 
 def _labels(file: LabelFile, findings: Sequence[str], options: PadchestSettings) -> pd.Series:
-    """Return the labels of each row, as sets; refuses what the study asks for and nobody knows."""
+    """Return the set of labels of each row; DataError if the study names an unknown finding or projection."""
     sets = label_sets(file)
     refuse_unknown("projection", options.projections, {name: name for name in (*PROJECTIONS, *file["Projection"])})
     refuse_unknown("finding", findings, {spelling(n): n for n in (*sorted(set().union(*sets.values())), *FINDINGS)})
@@ -117,7 +117,7 @@ def _labels(file: LabelFile, findings: Sequence[str], options: PadchestSettings)
 
 
 def _frame(file: LabelFile, files: Mapping[str, str]) -> pd.DataFrame:
-    """Return the rows without their labels; `path` where the file is, or else where its archive would put it."""
+    """Return the rows without their labels; a missing file's `path` is where its archive would put it."""
     folder = file["ImageDir"].str.extract(r"\A([0-9]*)(?:\.0)?\Z")[0]
     file.refuse(folder.isna(), "ImageDir", "is not the number of a folder")
     paths = zip(file["ImageID"], folder.where(folder == "", folder + "/"), strict=True)
@@ -137,7 +137,7 @@ def _frame(file: LabelFile, files: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _ages(exam: pd.Series, birth: pd.Series) -> pd.Series:
-    """Return years, from dates such as 20131223 and years such as 1967 or 1967.0; NaN for what is no person's age."""
+    """Return ages in years from dates like 20131223 and years like 1967 or 1967.0; NaN if outside 0 to OLDEST."""
     exam_year = exam.str.extract(r"\A([0-9]{4})[0-9]{4}(?:\.0)?\Z")[0].astype(float)
     ages = exam_year - birth.str.extract(r"\A([0-9]{4})(?:\.0)?\Z")[0].astype(float)
     return ages.where(ages.between(0, OLDEST))
@@ -150,7 +150,7 @@ def _usable(
     files: Mapping[str, str],
     counts: dict[str, int],
 ) -> pd.DataFrame:
-    """Return the rows that can be used; `counts` gets the others, each by the first reason that holds."""
+    """Return the rows that can be used; count the others in `counts`, each under the first reason that holds."""
     reasons = {_NO_LABEL: labels.map(len) == 0}
     for label, words in UNRELIABLE.items():
         reasons[words] = pd.Series([label in found for found in labels])
@@ -167,21 +167,22 @@ def _usable(
 
 
 def _in_words(frame: pd.DataFrame) -> dict[str, str]:
-    """What a reader of the report must know of these rows."""
-    physicians, images = int((frame["labelled_by"] == "Physician").sum()), f"of {len(frame):,} images"
+    """Return what a reader of the report must know about these rows."""
+    physicians, children = int((frame["labelled_by"] == "Physician").sum()), int(frame["pediatric"].sum())
+    images = f"of {len(frame):,} images"
     return {
-        "labelled by": f"physicians: {physicians:,} {images}; the others by a network that learned from them",
-        "children": f"{int(frame['pediatric'].sum()):,} {images} were taken by a pediatric protocol; read like others",
+        "labelled by": f"physicians: {physicians:,} {images}; the others by a network trained on their labels",
+        "children": f"{children:,} {images} were taken with a pediatric protocol; read like others",
     }
 
 
 def _image_files(root: Path) -> dict[str, str]:
-    """Return file name -> path relative to the root, of every PNG file in the published folders."""
+    """Return file name -> path relative to the root, for every PNG file in the published folders."""
     tops = [top for top in ("", "images/") if (root / top).is_dir()]
     folders = [*tops, *(f"{top}{name}/" for top in tops for name in sorted(os.listdir(root / top)) if name.isdigit())]
     return {
         name: f"{folder}{name}"
-        for folder in reversed(folders)  # a name in two folders: the first folder's file is taken
+        for folder in reversed(folders)  # a name in two folders means the first folder's file
         if (root / folder).is_dir()
         for name in os.listdir(root / folder)
         if name.endswith(".png")

@@ -1,8 +1,8 @@
-"""Image files of PadChest that can't be read as published, with the reason beside each.
+"""Image files of PadChest that cannot be read as published, each with the reason.
 
-From torchxrayvision's reader (`PC_Dataset`, with the reasons of its pull request 137; some files it lists as missing,
-without another). Other lists in use name further files: whatever can't be read goes to quarantine when the cache is
-built, so that this list only saves the attempt.
+From torchxrayvision's reader (`PC_Dataset`, with the reasons from its pull request 137; for some files it says only
+that they are missing). Other lists in use name further files. Any file that cannot be read goes to quarantine when the
+cache is built; this list only saves the attempt.
 """
 
 _MISSING, _TRUNCATED, _BROKEN = "missing", "truncated", "broken PNG chunk"

@@ -1,4 +1,4 @@
-"""What stands in PadChest's column Labels: a written list of texts, with stray spaces and empty entries."""
+"""Read PadChest's column Labels: a written list of texts, with stray spaces and empty entries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FINDINGS = (
     "bone metastasis",
 )
 
-# Labels that say of the row that its other labels, or its image, can't be relied on.
+# Labels that say that the row's other labels, or its image, are unreliable.
 UNRELIABLE = {
     "exclude": "labelled exclude (no usable report or image)",
     "suboptimal study": "labelled suboptimal study",
@@ -46,12 +46,12 @@ UNRELIABLE = {
 def parse_labels(written: str) -> frozenset[str] | None:
     """Return the labels, in one spelling, of a written list such as `['pneumonia ', '', 'COPD signs']`.
 
-    No label for a blank and for `nan`; None for a text that is no list of texts.
+    An empty set for a blank and for `nan`; None for a text that is not a list of texts.
     """
     if written in ("", "nan"):
         return frozenset()
     try:
-        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # of a backslash in a label
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # about a backslash in a label
             labels = ast.literal_eval(written)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
@@ -61,18 +61,18 @@ def parse_labels(written: str) -> frozenset[str] | None:
 
 
 def spelling(label: str) -> str:
-    """Return the spelling by which labels are compared: one space between words, no capitals."""
+    """Return the spelling in which labels are compared: one space between words, no capitals."""
     return " ".join(label.split()).casefold()
 
 
 def column(finding: str, labels: Iterable[frozenset[str]]) -> list[float]:
-    """Return 1 or 0 for each row, NaN for one without any label: it says nothing of any finding."""
+    """Return 1 or 0 for each row, or NaN for a row without any label, in which every finding is unknown."""
     wanted = spelling(finding)
     return [float(wanted in found) if found else np.nan for found in labels]
 
 
 def label_sets(file: LabelFile) -> dict[str, frozenset[str]]:
-    """Return written list -> labels, of every text in the column Labels."""
+    """Return written list -> labels, for every text in the column Labels; DataError for texts that are no lists."""
     sets = {written: parse_labels(written) for written in file["Labels"].unique()}
     wrong = [written for written, labels in sets.items() if labels is None]
     file.refuse(file["Labels"].isin(wrong), "Labels", "is not a written list of texts, such as ['pneumonia', 'nodule']")
@@ -80,12 +80,12 @@ def label_sets(file: LabelFile) -> dict[str, frozenset[str]]:
 
 
 def refuse_unknown(what: str, wanted: Iterable[str], known: Mapping[str, str]) -> None:
-    """Raise DataError for a name that is none of the known ones (as matched -> as it must be written)."""
+    """Raise DataError for a name that is not known; `known` is spelling in comparisons -> spelling to use."""
     for name in wanted:
         matched = name if name in known else spelling(name)
-        if known.get(matched) != name:  # written otherwise, one label could stand for two findings
+        if known.get(matched) != name:  # with two spellings, one label could become two findings
             close = difflib.get_close_matches(matched, known, n=3) or sorted(known)[:60]
             raise DataError(
-                f"padchest: nobody knows the {what} {name!r}; {'close ones' if len(close) <= 3 else 'there are'}: "
+                f"padchest: unknown {what} {name!r}; {'similar ones' if len(close) <= 3 else 'there are'}: "
                 f"{', '.join(repr(known[one]) for one in close)}"
             )

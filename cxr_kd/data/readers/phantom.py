@@ -1,10 +1,11 @@
-"""Phantoms: synthetic frontal radiographs with 14 findings whose pixels are known. The data set that needs no download.
+"""Write and read the phantom data set: synthetic frontal radiographs with 14 findings whose pixels are known.
 
-Drawn with NumPy from (settings, index), the same pixels each time: patients with several exams, PA and AP views, age
-and sex, the findings of ChestX-ray14 at the real table's rates and co-occurrence (or raised), label noise at a stated
-rate, and chest drains that go with treated pneumothorax, the shortcut that real data is known for (Oakden-Rayner et
-al., CHIL 2020). On disk: `images/*.png`, `phantoms.csv` (labels as reported, `truth:<finding>`, `drain`), `boxes.csv`
-and `phantoms.json`, the settings. What holds on phantoms need not hold on patients.
+It needs no download. `cxr_kd.phantoms` draws each phantom from (settings, index), with the same pixels each time:
+patients with several exams, PA and AP views, age and sex, the findings of ChestX-ray14 at the real table's rates and
+co-occurrence (or raised), label noise at a stated rate, and chest drains in treated pneumothorax, a shortcut known from
+real data (Oakden-Rayner et al., CHIL 2020). On disk: `images/*.png`, `phantoms.csv` (labels as reported,
+`truth:<finding>`, `drain`), `boxes.csv` and `phantoms.json`, the settings. Results on phantoms need not hold on
+patients.
 """
 
 import json
@@ -29,16 +30,16 @@ from cxr_kd.study.settings import digest
 
 __all__ = ["FINDINGS", "Phantom", "PhantomSettings", "draw", "read", "write"]
 
-DRAWING = 1  # raised when the drawing changes, so that a folder of older phantoms is not mixed with new ones
-SETTINGS, TABLE = "phantoms.json", "phantoms.csv"  # the first file written and the last: a folder with both is whole
-CHUNK = 32  # images a task: small enough for a smooth bar, large enough to hide the process's start
+DRAWING = 1  # increased when the drawing changes, so that older phantoms are not mixed with new ones
+SETTINGS, TABLE = "phantoms.json", "phantoms.csv"  # written first and last: a folder with both is complete
+CHUNK = 32  # images per task: few enough for a smooth progress bar, many enough to hide the start of a process
 
 
 def write(root: Path, settings: PhantomSettings, workers: int = 1, progress: bool = True) -> None:
-    """Write the data set over `workers` processes; started again after a stop, it keeps what is whole and goes on.
+    """Write the data set with `workers` processes; after a stop, a new call keeps complete chunks and draws the rest.
 
     Raises:
-        DataError: `root` holds phantoms of other settings, or something else.
+        DataError: if `root` has phantoms of other settings, or other files.
     """
     root = Path(root)
     with locked(root.with_name(f".{root.name}.lock"), f"another process is drawing {root}; waiting for it"):
@@ -67,22 +68,19 @@ def _draw_all(root: Path, settings: PhantomSettings, workers: int, progress: boo
 def read(
     root: Path, findings: Sequence[str] | None = None, options: PhantomSettings | None = None, *, images: bool = True
 ) -> CxrTable:
-    """Read a folder that `write` made; masks are drawn again when asked for.
+    """Return the table of a folder that `write` wrote; its masks are drawn again on request.
 
-    The folder itself says with which options it was drawn, and an image is there for every row.
-
-    The table's finding columns are the labels as reported; `truth:<finding>` is what was drawn, `drain` a chest drain.
+    `options` and `images` are not used: the folder has its settings, and an image for every row. The finding columns
+    are the labels as reported; `truth:<finding>` is what was drawn, `drain` whether there is a chest drain.
 
     Raises:
-        DataError: there are no phantoms in `root`, or not all of them yet.
+        DataError: if there are no phantoms in `root`, or not all of them yet.
     """
     del options, images
     root = Path(root)
     settings = _settings_of(root)
     if not (root / TABLE).exists():
-        raise DataError(
-            f"{root}: the phantoms were not all drawn (no {TABLE}); call phantom.write again with its settings"
-        )
+        raise DataError(f"{root}: not all phantoms are drawn (no {TABLE}); call phantom.write again with its settings")
     text = {"image_id": str, "path": str, "patient_id": str, "view": str, "sex": str}
     frame = pd.read_csv(root / TABLE, dtype=text, keep_default_na=False)
     numbers = [column for column in frame.columns if column not in text]
@@ -122,7 +120,7 @@ def _row(settings: PhantomSettings, index: int) -> dict[str, object]:
 
 
 def _write_part(root: Path, settings: PhantomSettings, start: int) -> int:
-    """Draw one chunk of images, then its boxes: the box file says that the chunk is whole. Returns its length."""
+    """Write one chunk of images, then its boxes, whose file marks the chunk as complete; return its length."""
     stop = min(start + CHUNK, settings.images)
     if _part(root, start).exists():
         return stop - start
@@ -136,22 +134,22 @@ def _write_part(root: Path, settings: PhantomSettings, start: int) -> int:
 
 
 def _claim(root: Path, settings: PhantomSettings) -> None:
-    """Write the settings into an empty folder, or check that the folder is theirs."""
+    """Write the settings into an empty folder, or raise DataError if the folder is not of these settings."""
     root.mkdir(parents=True, exist_ok=True)
     if not (root / SETTINGS).exists():
         if any(entry for entry in root.iterdir() if not entry.name.startswith(".")):
-            raise DataError(f"{root} holds files that are no phantoms (no {SETTINGS}); choose an empty folder")
+            raise DataError(f"{root} has files, but no {SETTINGS} of phantoms; choose an empty folder")
         _write_text(root / SETTINGS, json.dumps({"drawing": DRAWING, **settings.model_dump()}, indent=2) + "\n")
     there = _settings_of(root)
     if there != settings:
         ours, theirs = settings.model_dump(), there.model_dump()
         other = ", ".join(f"{key} {theirs[key]} (wanted {ours[key]})" for key in ours if ours[key] != theirs[key])
-        raise DataError(f"{root} holds phantoms of other settings: {other}; choose another folder or delete this one")
+        raise DataError(f"{root} has phantoms of other settings: {other}; choose another folder or delete this one")
 
 
 def _settings_of(root: Path) -> PhantomSettings:
     if not (root / SETTINGS).exists():
-        raise DataError(f"{root} holds no phantoms (no {SETTINGS}); draw some with cxr_kd.data.readers.phantom.write")
+        raise DataError(f"{root} has no phantoms (no {SETTINGS}); draw some with cxr_kd.data.readers.phantom.write")
     try:
         stored = json.loads((root / SETTINGS).read_text())
         drawing = stored.pop("drawing")
@@ -159,14 +157,14 @@ def _settings_of(root: Path) -> PhantomSettings:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{root / SETTINGS} is not a settings file of phantoms: {error}; delete the folder") from error
     if drawing != DRAWING:
-        raise DataError(f"{root} holds phantoms of drawing {drawing}, this version draws {DRAWING}; delete the folder")
+        raise DataError(f"{root} has phantoms of drawing {drawing}; this version draws {DRAWING}; delete the folder")
     return settings
 
 
 def _index(image_id: str) -> int:
     prefix, _, number = image_id.partition("-")
     if prefix != "phantom" or not number.isdigit():
-        raise DataError(f"{image_id!r} is no phantom's image id (phantom-000000, phantom-000001, ...)")
+        raise DataError(f"{image_id!r} is not the image id of a phantom (phantom-000000, phantom-000001, ...)")
     return int(number)
 
 
@@ -175,7 +173,7 @@ def _part(root: Path, start: int) -> Path:
 
 
 def _joined(parts: Iterable[Path]) -> str:
-    """The parts' rows under one header."""
+    """Return the rows of all parts under one header."""
     texts = [part.read_text().splitlines(keepends=True) for part in parts]
     return texts[0][0] + "".join(line for lines in texts for line in lines[1:])
 

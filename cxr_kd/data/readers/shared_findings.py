@@ -1,9 +1,10 @@
-"""Which finding of one data set is which of another: for training on one and testing on the other.
+"""Which findings of two data sets are the same, for training on one and testing on the other.
 
-Only what the labels mean counts, not how they are spelt. What ChestX-ray14 means: Wang et al., CVPR 2017. What CheXpert
-means: the phrases that its labeler looks for (Irvin et al., AAAI 2019; its own lists of phrases). What PadChest means:
-its tree of labels (Bustos et al., Medical Image Analysis 2020), where a report gets the narrowest label that fits:
-"laminar atelectasis" alone, not "atelectasis" too. So a finding of PadChest here is a label with the kinds below it.
+Findings are matched by the meaning of their labels, not by their spelling. The meanings are from Wang et al., CVPR 2017
+(ChestX-ray14); from the phrases that the labeller looks for (CheXpert: Irvin et al., AAAI 2019, and its lists of
+phrases); and from the tree of labels (PadChest: Bustos et al., Medical Image Analysis 2020). In PadChest a report gets
+the narrowest label that fits: "laminar atelectasis" alone, not "atelectasis" too. So here a finding of PadChest is a
+label together with its kinds, the labels below it in the tree.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ _SAME_NAMES = {"phantom": "chestxray14", "chestmnist": "chestxray14"}
 
 @dataclass(frozen=True)
 class SharedFinding:
-    """One meaning, and its name in each data set; "" where a data set has no label that means the same.
+    """One meaning, and its name in each data set; "" if a data set has no label with this meaning.
 
     Attributes:
-        padchest: the label, and the labels of its kinds: each is positive where any of them is.
-        remark: where the definitions differ, or why a label that looks alike is not here.
+        padchest: the label and the labels of its kinds; the finding is positive if any of them is.
+        remark: how the definitions differ, or why a similar label is not included.
     """
 
     concept: str
@@ -37,7 +38,7 @@ class SharedFinding:
     remark: str = ""
 
     def labels(self, dataset: str) -> tuple[str, ...]:
-        """Return the labels that mean this in a data set, its name first; () where there is none."""
+        """Return the labels that mean this in a data set, the finding's name first; () if there is none."""
         named = getattr(self, _SAME_NAMES.get(dataset, dataset))
         return named if isinstance(named, tuple) else (named,) if named else ()
 
@@ -73,7 +74,7 @@ SHARED_FINDINGS = (
     SharedFinding(
         "pneumonia", "Pneumonia", "Pneumonia",
         ("pneumonia", "atypical pneumonia"),
-        "a diagnosis that radiographs alone don't settle: the reports' thresholds differ",
+        "a diagnosis that radiographs alone cannot settle: the reports' thresholds differ",
     ),
     SharedFinding(
         "pleural thickening", "Pleural_Thickening", "",
@@ -141,22 +142,22 @@ SHARED_FINDINGS = (
 
 
 def shared(first: str, second: str) -> dict[str, str]:
-    """Return finding of `first` -> finding of `second`, of those that both data sets have.
+    """Return finding of `first` -> finding of `second`, for the findings that both data sets have.
 
-    DataError where one of them is not in the table (a folder of one's own).
+    DataError if one of the data sets is not in the table, as the user's own data are not.
     """
     return {row.labels(first)[0]: row.labels(second)[0] for row in _rows(first, second)}
 
 
 def in_terms_of(table: CxrTable, dataset: str) -> CxrTable:
-    """Return a table with only the findings that `dataset` has as well, under the names that they have there.
+    """Return `table` with only the findings that `dataset` has as well, under their names in `dataset`.
 
-    So a model trained on `dataset` can be tested on `table`. A finding that is a label with its kinds is positive where
-    any of these columns is, unknown where none is and one is unknown; `source` says which columns were united, and
-    which kinds the table does not hold (a study reads them where its `findings` name them).
+    So a model trained on `dataset` can be tested on `table`. A finding that is a label with kinds is positive if any of
+    these columns is, and unknown if none is positive and one is unknown. `source` says which columns were united, and
+    which kinds the table does not have (a study reads them if its `findings` name them).
 
     Raises:
-        DataError: where a data set is not in the table of shared findings, or where no finding of `table` is shared.
+        DataError: if a data set is not in the table of shared findings, or if no finding of `table` is shared.
     """
     if table.dataset == dataset:
         return table
@@ -182,7 +183,7 @@ def in_terms_of(table: CxrTable, dataset: str) -> CxrTable:
 
 
 def frame() -> pd.DataFrame:
-    """Return the table as the report shows it: `concept`, a column a data set, `remark`; "" where there is no label."""
+    """Return the table for the report: `concept`, one column per data set, `remark`; "" if there is no label."""
     return pd.DataFrame(
         [
             {"concept": row.concept, **{name: ", ".join(row.labels(name)) for name in DATA_SETS}, "remark": row.remark}
@@ -192,11 +193,11 @@ def frame() -> pd.DataFrame:
 
 
 def _rows(first: str, second: str) -> list[SharedFinding]:
-    """The rows of the table in which both data sets have a label; DataError for a data set that has no column."""
+    """Return the rows in which both data sets have a label; DataError for a data set without a column."""
     for name in (first, second):
         if name not in (*DATA_SETS, *_SAME_NAMES):
             raise DataError(
-                f"{name} is not in the table of shared findings (cxr_kd/data/shared_findings.py), which knows: "
+                f"{name} is not in the table of shared findings (cxr_kd/data/readers/shared_findings.py), which knows: "
                 f"{', '.join(dict.fromkeys((*DATA_SETS, *_SAME_NAMES)))}"
             )
     return [row for row in SHARED_FINDINGS if row.labels(first) and row.labels(second)]
@@ -211,7 +212,7 @@ def _in_words(united: Mapping[str, Sequence[str]], wanted: Mapping[str, Sequence
 
 
 def _any_of(labels: pd.DataFrame) -> pd.Series:
-    """Return 1 where any label is 1, NaN where none is and one is NaN, else 0."""
+    """Return 1 if any label of a row is 1, else NaN if one is NaN, else 0."""
     values = labels.to_numpy(float)
     unknown = np.where(np.isnan(values).any(axis=1), np.nan, 0.0)
     return pd.Series(np.where((values == 1).any(axis=1), 1.0, unknown), index=labels.index)

@@ -44,7 +44,7 @@ def test_every_image_in_any_order(tmp_path: Path, how: str, order: str):
             assert np.array_equal(archive.image(f"{file}#others/3"), others[3])
         found = archive.image(f"{file}#train_images/{position}")
         assert np.array_equal(found, images[position])
-        found[:] = 0  # a copy: the next reader sees the file's pixels
+        found[:] = 0  # a copy: the next call must return the file's pixels
     assert np.array_equal(archive.image(f"{file}#train_images/2"), images[2])
 
 
@@ -74,10 +74,10 @@ def test_memory_does_not_grow_with_the_array(tmp_path: Path):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 3 * 16 * 2**20  # zipfile skips in pieces of 16 MiB, and holds two for a moment
+    assert peak < 3 * 16 * 2**20  # zipfile skips in pieces of 16 MiB, and briefly has two
 
 
-def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path):
+def test_a_file_that_was_replaced_is_read_again(tmp_path: Path):
     file = write(tmp_path / "a.npz", images=noise(5))
     archive.image(f"{file}#images/4")
     write(tmp_path / "a.npz", images=noise(6))
@@ -134,13 +134,13 @@ def test_what_is_refused(tmp_path: Path, place: str, why: str):
 
 
 @pytest.mark.parametrize("how", SAVE)
-def test_no_image_of_a_damaged_array_is_given_and_the_damage_is_looked_for_once(
+def test_no_image_of_a_damaged_array_is_returned_and_it_is_checked_once(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "a.npz"
     write(path, how, whole=noise(4), images=noise())
     content = bytearray(path.read_bytes())
-    content[-len(content) // 2] ^= 1  # within `images`: it decompresses to other pixels without a word
+    content[-len(content) // 2] ^= 1  # in `images`: it decompresses to other pixels without an error
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"array 'images' is damaged \(BadZipFile: Bad CRC-32.*fetch the file again"):
         archive.image(f"{path}#images/0")
@@ -154,7 +154,7 @@ def test_no_image_of_a_damaged_array_is_given_and_the_damage_is_looked_for_once(
         archive.array(path, "images")
 
 
-def test_data_that_end_early_are_damage(tmp_path: Path):
+def test_data_that_end_early_are_damaged(tmp_path: Path):
     path = tmp_path / "a.npz"
     write(path, images=noise())
     content = bytearray(path.read_bytes())

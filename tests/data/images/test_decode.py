@@ -34,7 +34,7 @@ def header_only(width: int, height: int, depth: int, colour: int) -> bytes:
 
 
 def repeated_mean(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The area average by brute force: each pixel `size` times over on both axes, then plain means of equal parts."""
+    """Return the area mean by brute force: repeat each pixel `size` times on both axes, then average equal parts."""
     height, width = pixels.shape
     fine = np.repeat(np.repeat(pixels.astype(np.uint32), size, 0), size, 1)
     return fine.reshape(size, height, size, width).mean((1, 3))
@@ -51,7 +51,7 @@ def test_reduction_is_the_mean_of_each_area(
 
 
 @pytest.mark.parametrize(("side", "size"), [(1024, 224), (1024, 256), (521, 64), (300, 299)])
-def test_large_reductions_of_noise_are_as_exact(tmp_path: Path, side: int, size: int):
+def test_large_reductions_of_noise_are_exact_too(tmp_path: Path, side: int, size: int):
     noise = np.random.default_rng(side).integers(0, 256, (side, 40), dtype=np.uint8)
     path = tmp_path / "a.png"
     Image.fromarray(np.tile(noise, (1, 20))).save(path)
@@ -64,13 +64,13 @@ def test_large_reductions_of_noise_are_as_exact(tmp_path: Path, side: int, size:
     assert np.abs(decode(path, size) - means).max() <= 0.51
 
 
-def test_an_image_of_its_size_stays_as_it_is(tmp_path: Path):
+def test_an_image_that_has_the_size_already_is_unchanged(tmp_path: Path):
     path = tmp_path / "a.png"
     Image.fromarray(GREY).save(path)
     np.testing.assert_array_equal(decode(path, 64), GREY)
 
 
-def test_each_side_is_fitted_or_the_shape_is_kept_between_black(tmp_path: Path):
+def test_each_side_is_fitted_or_the_shape_is_kept_on_black(tmp_path: Path):
     path = tmp_path / "wide.png"
     wide = np.full((40, 80), 200, np.uint8)
     wide[:, 40:] = 100
@@ -107,7 +107,7 @@ def test_jpeg_under_any_name(tmp_path: Path):
     assert np.abs(decode(path, 32).astype(int) - ramp).max() <= 4
 
 
-def test_sixteen_bit_grey_by_the_fixed_rule_or_by_its_own_extremes(tmp_path: Path):
+def test_sixteen_bit_grey_by_the_fixed_rule_or_by_its_own_range(tmp_path: Path):
     path = tmp_path / "a.png"
     values = np.array([[0, 128, 129, 257], [3000, 10000, 32896, 40000]], np.uint16).repeat(2, 0)  # 65535 = 255 * 257
     Image.fromarray(values).save(path)
@@ -115,7 +115,7 @@ def test_sixteen_bit_grey_by_the_fixed_rule_or_by_its_own_extremes(tmp_path: Pat
     assert decode(path, 4, intensity="per-image")[::2].tolist() == [[0, 1, 1, 2], [19, 64, 210, 255]]
 
 
-def test_eight_bit_stays_as_stored_under_either_rule(tmp_path: Path):
+def test_eight_bit_greys_are_unchanged_under_both_rules(tmp_path: Path):
     path = tmp_path / "a.png"
     Image.fromarray(GREY // 2).save(path)
     np.testing.assert_array_equal(decode(path, 64, intensity="per-image"), GREY // 2)
@@ -160,7 +160,7 @@ def test_anything_else_is_an_error_with_file_and_reason(tmp_path: Path, content:
         decode(path, 16)
 
 
-def test_a_missing_file_and_a_folder_are_errors_of_the_data(tmp_path: Path):
+def test_a_missing_file_and_a_folder_are_data_errors(tmp_path: Path):
     with pytest.raises(DataError, match="no such file"):
         decode(tmp_path / "absent.png", 16)
     (tmp_path / "round").symlink_to("round")
@@ -171,18 +171,16 @@ def test_a_missing_file_and_a_folder_are_errors_of_the_data(tmp_path: Path):
         assert not isinstance(raised.value, StorageError)
 
 
-def test_a_file_that_can_not_be_read_now_is_an_error_of_the_storage():
+def test_a_file_that_cannot_be_read_now_is_a_storage_error():
     path = Path("/proc/self/mem")
     if not path.exists():
-        pytest.skip("no /proc here with a file that can't be read")
+        pytest.skip("there is no /proc with an unreadable file")
     with pytest.raises(StorageError, match=r"^/proc/self/mem: cannot be read \(\[Errno 5\] Input/output error\)$"):
         decode(path, 16)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "16-bit"])
-def test_a_disk_that_fails_within_a_file_is_an_error_of_the_storage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
-):
+def test_a_disk_that_fails_within_a_file_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str):
     path = tmp_path / "a.png"
     large = np.random.default_rng(0).integers(0, 256, (600, 600)).astype(np.uint16 if form == "16-bit" else np.uint8)
     content = png(Image.fromarray(large), form.replace("16-bit", "PNG"))

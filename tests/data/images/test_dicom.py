@@ -68,7 +68,7 @@ def dicom(pixels: np.ndarray, bits: int = 12, photometric: str = "MONOCHROME2", 
 
 
 def in_syntax(dataset: Dataset, syntax: str) -> Dataset:
-    """The same image in another transfer syntax, compressed by pydicom (RLE) or GDCM."""
+    """Return the same image in another transfer syntax, compressed by pydicom (RLE) or GDCM."""
     dataset = copy.deepcopy(dataset)
     if syntax == RLELossless:
         dataset.compress(RLELossless)
@@ -122,7 +122,7 @@ def rounded(share: np.ndarray) -> np.ndarray:
     return np.floor(np.clip(share, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-# What the greys must be, from the stored values v: each worked out by hand from the standard.
+# The expected greys are derived by hand from the standard.
 
 
 def test_without_window_the_stored_bits_are_the_range(greys: Callable[..., np.ndarray]):
@@ -136,7 +136,7 @@ def test_signed_values_begin_below_zero(greys: Callable[..., np.ndarray]):
     np.testing.assert_array_equal(greys(dicom(signed)), rounded(RADIOGRAPH / 4095))
 
 
-def test_bits_of_an_overlay_are_no_pixels_and_other_bits_above_those_stored_are_refused(
+def test_overlay_bits_are_removed_and_other_bits_above_those_stored_are_refused(
     greys: Callable[..., np.ndarray],
 ):
     dataset = dicom(RADIOGRAPH | (np.arange(SIDE) % 2 << 15).astype(np.uint16))
@@ -158,7 +158,7 @@ def test_bits_above_those_stored_are_the_sign_of_signed_values(greys: Callable[.
 def test_pixels_that_are_not_in_the_lowest_bits_are_refused(greys: Callable[..., np.ndarray], high_bit: int):
     ramp = (np.arange(SIDE**2) * 4).reshape(SIDE, SIDE).astype(np.uint16)
     shifted = ramp << (high_bit - 11)
-    with pytest.raises(DataError, match=rf"12 bits stored and the high bit {high_bit}; .* 11 the highest"):
+    with pytest.raises(DataError, match=rf"12 bits stored and the high bit {high_bit}; .* with 11 the highest"):
         greys(dicom(shifted, HighBit=high_bit))
     with pytest.raises(DataError, match="which no overlay explains"):  # and where the high bit is not told
         greys(dicom(shifted))
@@ -176,7 +176,7 @@ def test_a_negative_slope_turns_dark_to_bright(greys: Callable[..., np.ndarray])
     np.testing.assert_array_equal(windowed, rounded((4095.0 - RADIOGRAPH - 1999.5) / 1000 + 0.5))
 
 
-def test_rescale_alone_keeps_what_the_bits_allow(greys: Callable[..., np.ndarray]):
+def test_rescale_alone_keeps_the_range_of_the_stored_bits(greys: Callable[..., np.ndarray]):
     rescaled = greys(dicom(RADIOGRAPH, RescaleSlope=0.5, RescaleIntercept=-100))
     np.testing.assert_array_equal(rescaled, rounded(RADIOGRAPH / 4095))
 
@@ -216,7 +216,7 @@ def test_lookup_tables_of_both_steps(greys: Callable[..., np.ndarray]):
     np.testing.assert_array_equal(greys(modality), rounded((squared[RADIOGRAPH] - 1999.5) / 1000 + 0.5))
 
 
-def test_per_image_takes_the_place_of_the_window(greys: Callable[..., np.ndarray]):
+def test_per_image_replaces_the_window(greys: Callable[..., np.ndarray]):
     low, high = int(RADIOGRAPH.min()), int(RADIOGRAPH.max())
     dataset = dicom(RADIOGRAPH, WindowCenter=9, WindowWidth=9, RescaleSlope=3, RescaleIntercept=7)
     share = (RADIOGRAPH.astype(float) - low) / (high - low)
@@ -246,7 +246,7 @@ def test_lossless_compression_changes_nothing(greys: Callable[..., np.ndarray], 
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
-def test_uncompressed_syntaxes_are_alike(greys: Callable[..., np.ndarray], syntax: str):
+def test_uncompressed_syntaxes_give_equal_pixels(greys: Callable[..., np.ndarray], syntax: str):
     dataset = dicom(RADIOGRAPH)
     dataset.file_meta.TransferSyntaxUID = syntax
     np.testing.assert_array_equal(greys(dataset), rounded(RADIOGRAPH / 4095))
@@ -273,7 +273,7 @@ def jpeg(pixels: np.ndarray = EIGHT_BIT) -> bytes:
 
 def test_a_file_without_the_preamble(tmp_path: Path):
     whole = content(dicom(RADIOGRAPH))
-    bare = io.BytesIO()  # no group 0002 either: how it is encoded is seen from the content
+    bare = io.BytesIO()  # without group 0002, too: the content shows its encoding
     dataset = dicom(RADIOGRAPH, SpecificCharacterSet="ISO_IR 100")
     del dataset.file_meta
     dataset.save_as(bare, implicit_vr=True, little_endian=True)
@@ -282,7 +282,7 @@ def test_a_file_without_the_preamble(tmp_path: Path):
         np.testing.assert_array_equal(decode(tmp_path / name, SIDE), rounded(RADIOGRAPH / 4095))
 
 
-# What is no radiograph, or none that can be read.
+# Files that are no radiographs, or cannot be read.
 
 
 def without_pixels() -> Dataset:
@@ -305,12 +305,12 @@ BOMB.PixelData = BOMB.PixelData.replace(b"\x00\x20\x00\x20\x01", b"\xff\xff\xff\
         (content(with_frame(dicom(EIGHT_BIT, 8), MPEG2MPML, b"\0" * 64)), "transfer syntax MPEG2"),
         (content(with_frame(dicom(RADIOGRAPH), JPEGExtended12Bit, jpeg())), "12 bits in the transfer syntax JPEG Ext"),
         (content(dicom(RADIOGRAPH, Rows=60_000, Columns=60_000)), "60000x60000: over .* pixels: not a radiograph"),
-        (content(BOMB), r"the compressed image has \(65535, 65535\) rows and columns, its file says \(32, 32\)"),
+        (content(BOMB), r"the compressed image has \(65535, 65535\) rows and columns, but its file says \(32, 32\)"),
         (content(dicom(RADIOGRAPH))[:-500], "DICOM"),
         (content(in_syntax(dicom(RADIOGRAPH), JPEGLSLossless))[:-500], "DICOM"),
         (content(dicom(RADIOGRAPH))[:140], "DICOM"),
         (content(dicom(RADIOGRAPH // 9999 + 5)), "every pixel has the same grey"),
-        (content(dicom(RADIOGRAPH, WindowCenter=9, WindowWidth=0)), "a window 0 wide"),
+        (content(dicom(RADIOGRAPH, WindowCenter=9, WindowWidth=0)), "a window width of 0"),
         (content(dicom(RADIOGRAPH, RescaleSlope=0, RescaleIntercept=0)), "every pixel has the same grey"),
         (b"\x08\x00\x05\x00" + b"plainly something else" * 9, "DICOM"),
         (b"\0" * 500, "not a PNG, JPEG or DICOM file"),
@@ -325,12 +325,12 @@ def test_anything_else_is_an_error_with_file_and_reason(tmp_path: Path, written:
     path.write_bytes(written)
     with pytest.raises(DataError, match=rf"bad\.dcm: .*{reason}"):
         decode(path, 16)
-    assert dicom(RADIOGRAPH).Rows * 60_000 < MOST_PIXELS  # what is refused above is refused for its size alone
+    assert dicom(RADIOGRAPH).Rows * 60_000 < MOST_PIXELS  # so the file above is refused for its size alone
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, at what is odd in the file that is written here
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the odd values written here
 def test_nothing_is_printed(tmp_path: Path):
-    """Neither pydicom's remarks on odd values nor what GDCM's codecs write to the terminal."""
+    """Neither pydicom's warnings about odd values nor the output of GDCM's codecs."""
     odd = dicom(RADIOGRAPH, WindowCenter=2000, WindowWidth=1000)
     odd.StudyDate, odd.PatientName = "yesterday", "x" * 99
     damaged = in_syntax(odd, JPEGLosslessSV1)
@@ -338,7 +338,7 @@ def test_nothing_is_printed(tmp_path: Path):
     for name, dataset in (("odd.dcm", odd), ("damaged.dcm", damaged)):
         (tmp_path / name).write_bytes(content(dataset))
     script = (
-        "import pathlib, sys\nfrom cxr_kd.data.images.decode import decode\nfrom cxr_kd.data.table import DataError\n"
+        "import pathlib, sys\nfrom cxr_kd.data.images.decode import decode\nfrom cxr_kd.errors import DataError\n"
         "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
         "    try: decode(path, 16)\n    except DataError: pass\n"
     )
@@ -393,7 +393,7 @@ def test_damaged_codestreams_are_an_image_or_a_data_error(
     )
 
 
-def test_a_decoder_that_dies_is_an_error_of_that_image_alone(tmp_path: Path):
+def test_a_decoder_that_died_is_started_again(tmp_path: Path):
     path = tmp_path / "a.dcm"
     path.write_bytes(WHOLE["ls"])
     before = decode(path, 16)
@@ -403,21 +403,21 @@ def test_a_decoder_that_dies_is_an_error_of_that_image_alone(tmp_path: Path):
     np.testing.assert_array_equal(decode(path, 16), before)
 
 
-def test_a_decoder_that_dies_at_an_image_is_the_fault_of_that_image(tmp_path: Path):
+def test_a_decoder_that_dies_on_an_image_is_an_error_of_that_image(tmp_path: Path):
     path = tmp_path / "a.dcm"
     path.write_bytes(WHOLE["ls"])
     decode(path, 16)
     assert gdcm_process._process is not None
     process = gdcm_process._process[1]
     process.send_signal(signal.SIGSTOP)
-    threading.Timer(0.3, process.send_signal, [signal.SIGABRT]).start()  # as GDCM ends itself, when it goes on
+    threading.Timer(0.3, process.send_signal, [signal.SIGABRT]).start()  # as GDCM ends itself
     threading.Timer(0.4, process.send_signal, [signal.SIGCONT]).start()
-    with pytest.raises(DataError, match="GDCM's process died of it") as raised:
+    with pytest.raises(DataError, match="GDCM's process ended on it") as raised:
         decode(path, 16)
     assert not isinstance(raised.value, StorageError)
 
 
-def test_a_file_that_can_not_be_read_now_is_the_fault_of_the_storage():
+def test_a_disk_that_fails_is_no_error_of_the_content():
     class Failing(io.BytesIO):
         def read(self, *_: int | None) -> bytes:
             raise OSError(errno.EIO, "Input/output error")

@@ -51,7 +51,7 @@ def test_every_row_is_its_image_and_its_labels(tmp_path: Path, size: int):
     assert table.frame["age"].isna().all()
 
 
-def test_its_split_is_the_file_s(tmp_path: Path):
+def test_the_split_is_that_of_the_file(tmp_path: Path):
     table = chestmnist.read(write_chestmnist(tmp_path, images=40))
     assert {side: len(ids) for side, ids in table.given_split.items()} == {"train": 28, "validation": 4, "test": 8}
     assert sum(len(ids) for ids in table.given_split.values()) == table.frame["image_id"].nunique()
@@ -93,7 +93,7 @@ def test_other_pixels_are_another_cache(tmp_path: Path):
         ({"test_images": np.zeros((8, 28, 28), np.uint8)}, r"'test_images' is .*, not uint8 \(8, 64, 64\)"),
     ],
 )  # fmt: skip
-def test_an_array_that_is_not_what_it_must_be_is_named(tmp_path: Path, changes: dict, why: str):
+def test_a_wrong_array_is_named(tmp_path: Path, changes: dict, why: str):
     root = rewrite(write_chestmnist(tmp_path, images=40), **changes)
     with pytest.raises(DataError, match=rf"chestmnist_64\.npz: .*{why}"):
         chestmnist.read(root)
@@ -116,7 +116,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A ChestMNIST file on a server of this machine, where the medmnist package now looks for it."""
+    """Yield a ChestMNIST file on a local server, at the address that the medmnist package now uses."""
     import medmnist
 
     monkeypatch.setenv("no_proxy", "*")
@@ -132,7 +132,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         thread.join()
 
 
-def test_the_file_is_fetched_once(tmp_path: Path, published: Path):
+def test_the_file_is_downloaded_once(tmp_path: Path, published: Path):
     assert len(chestmnist.read(tmp_path / "data", options=options(download=True))) == 40
     published.unlink()
     assert len(chestmnist.read(tmp_path / "data", options=options(download=True))) == 40
@@ -150,7 +150,7 @@ def test_a_failed_download_says_why_and_leaves_nothing_behind(tmp_path: Path, pu
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_what_this_module_says_is_what_medmnist_says():
+def test_constants_agree_with_medmnist():
     from medmnist import INFO
 
     told = INFO["chestmnist"]
@@ -169,7 +169,7 @@ def test_what_this_module_says_is_what_medmnist_says():
     assert "10519652" in chestmnist.SOURCE["where"]
 
 
-def test_a_file_that_is_there_is_read_without_torch(tmp_path: Path):
+def test_an_existing_file_is_read_without_torch(tmp_path: Path):
     write_chestmnist(tmp_path, images=40)
     program = (
         "import sys; from cxr_kd.data.readers import chestmnist; "

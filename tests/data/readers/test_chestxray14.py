@@ -30,7 +30,7 @@ NAMES = tuple(row.split(",")[0] for row in ROWS)
 
 
 def write(root: Path, rows: Sequence[str] = ROWS, folder: str = "images", names: Sequence[str] = NAMES) -> Path:
-    """Write the data set's own layout, with black 8 px images."""
+    """Write the data set's layout, with black 8 px images."""
     (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "Data_Entry_2017_v2020.csv").write_text("\n".join([HEADER, *rows]) + "\n")
     for name in names:
@@ -49,7 +49,7 @@ def test_labels_by_whole_name_and_no_finding_is_all_zeros(tmp_path: Path):
     assert (table.dataset, table.kind) == ("chestxray14", "mini")
 
 
-def test_numbered_folders_and_a_flat_one_are_alike(tmp_path: Path):
+def test_numbered_folders_and_a_flat_one_give_equal_tables(tmp_path: Path):
     write(tmp_path / "flat")
     write(tmp_path / "numbered", folder="images_001/images", names=NAMES[:2])
     write(tmp_path / "numbered", folder="images_012/images", names=NAMES[2:])
@@ -58,7 +58,7 @@ def test_numbered_folders_and_a_flat_one_are_alike(tmp_path: Path):
     assert numbered.frame.drop(columns="path").equals(flat.frame.drop(columns="path"))
 
 
-def test_what_is_left_out_is_counted_by_reason(tmp_path: Path):
+def test_left_out_rows_and_files_are_counted_by_reason(tmp_path: Path):
     write(tmp_path, names=[*NAMES[1:], "00000009_000.png"])
     (tmp_path / "BBox_List_2017.csv").write_text(
         "Image Index,Finding Label,Bbox [x,y,w,h],,,\n00000002_000.png,Infiltrate,512,256,128,64,,,\n"
@@ -91,7 +91,7 @@ def test_the_first_edition_s_table_and_a_byte_order_mark_are_read(tmp_path: Path
 
 
 @pytest.mark.parametrize("labels", ["Pleural", "cardiomegaly", "", "Mass|", "No Finding|Mass", "Mass;Nodule"])
-def test_a_finding_that_is_none_is_named_with_file_line_and_column(tmp_path: Path, labels: str):
+def test_an_unknown_finding_is_named_with_file_line_and_column(tmp_path: Path, labels: str):
     write(tmp_path, [ROWS[0], ROWS[1].replace("No Finding", labels)])
     with pytest.raises(DataError, match=r"Data_Entry_2017_v2020\.csv, line 3, column 'Finding Labels'.*Hernia"):
         read(CHESTXRAY14, tmp_path)
@@ -116,7 +116,7 @@ def test_absent_data_says_what_to_put_where(tmp_path: Path):
 
 def test_one_list_without_the_other_is_refused(tmp_path: Path):
     (write(tmp_path) / "test_list.txt").write_text(NAMES[0])
-    with pytest.raises(DataError, match=r"test_list\.txt is there without the other"):
+    with pytest.raises(DataError, match=r"only test_list\.txt is there; put both"):
         read(CHESTXRAY14, tmp_path)
 
 

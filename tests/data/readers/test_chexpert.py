@@ -25,7 +25,7 @@ VALID = "valid/patient64541/study1/view1_frontal.jpg"
 
 
 def row(path: str, view: str = "AP", about: str = "Female,68", **labels: str) -> dict[str, str]:
-    """One row as published; labels that are not given (`Pleural_Effusion="1.0"`) stay blank."""
+    """Return one row as published; labels not given as keywords (`Pleural_Effusion="1.0"`) are blank."""
     sex, age = about.split(",")
     kind = "Lateral" if "lateral" in path else "Frontal"
     said = {name.replace("_", " "): value for name, value in labels.items()}
@@ -62,7 +62,7 @@ def write(
 
 
 def said(root: Path, finding: str, **options: object) -> list[float]:
-    """The labels of one finding, frontal views, as read by these options."""
+    """Return the labels of one finding in frontal views, as read with these options."""
     return chexpert.read(root, options=ChexpertSettings(**options)).frame[finding].tolist()
 
 
@@ -77,7 +77,7 @@ def test_patient_exam_and_view_come_from_path_and_columns(tmp_path: Path):
     assert (table.dataset, table.kind, table.findings) == ("chexpert", "mini", FINDINGS)
 
 
-def test_the_root_may_hold_the_tables_or_the_folder_that_does(tmp_path: Path):
+def test_the_root_has_the_tables_or_the_folder_with_them(tmp_path: Path):
     write(tmp_path / PREFIX)
     within, above = chexpert.read(tmp_path / PREFIX), chexpert.read(tmp_path)
     assert above.frame["path"].tolist() == [f"{PREFIX}/{path}" for path in within.frame["path"]]
@@ -103,7 +103,7 @@ def test_a_finding_may_have_its_own_policy_and_the_report_says_so(tmp_path: Path
     )
 
 
-def test_blanks_are_negatives_only_where_the_study_says_so(tmp_path: Path):
+def test_blanks_are_negatives_only_if_the_study_says_so(tmp_path: Path):
     root = write(tmp_path)
     assert said(root, "Cardiomegaly", blank="zeros") == [0, 0]
     assert np.isnan(said(root, "Cardiomegaly", blank="ignore")[0])
@@ -135,7 +135,7 @@ def test_no_finding_counts_for_a_study_that_does_not_read_it(tmp_path: Path):
     assert table.source["blank labels (not mentioned)"].endswith("labelled No Finding: 1")
 
 
-def test_counts_of_uncertain_and_blank_are_of_the_findings_that_are_read(tmp_path: Path):
+def test_uncertain_and_blank_labels_are_counted_for_the_findings_read(tmp_path: Path):
     table = chexpert.read(write(tmp_path), ["Pneumonia", "Edema"])
     assert table.findings == ("Pneumonia", "Edema")
     assert table.source["uncertain labels (-1)"] == "taken as unknown: 1 of 4 labels"
@@ -150,7 +150,7 @@ def test_views_that_are_left_out_are_counted(tmp_path: Path, views: str, ids: li
     assert (table.frame["image_id"].tolist(), table.left_out) == (ids, left_out)
 
 
-def test_rows_without_a_file_are_left_out_but_labels_alone_are_all_there(tmp_path: Path):
+def test_rows_without_a_file_are_left_out_unless_only_labels_are_read(tmp_path: Path):
     (write(tmp_path) / OTHER).unlink()
     assert chexpert.read(tmp_path).left_out == {"lateral views": 1, "rows whose image file is not there": 1}
     table = chexpert.read(tmp_path, images=False)
@@ -178,7 +178,7 @@ def test_the_test_set_comes_with_paths_and_labels_alone(tmp_path: Path):
 
 
 @pytest.mark.parametrize("value", ["2.0", "-2", "nan", "yes", "1.5"])
-def test_a_label_that_is_none_is_named_with_file_line_and_column(tmp_path: Path, value: str):
+def test_an_invalid_label_is_named_with_file_line_and_column(tmp_path: Path, value: str):
     write(tmp_path, [TRAIN[0], row(OTHER, Edema=value)])
     with pytest.raises(DataError, match=rf"train\.csv, line 3, column 'Edema': '{value}' is none of 1\.0, 0\.0, -1\.0"):
         chexpert.read(tmp_path)
@@ -189,7 +189,7 @@ def test_a_label_that_is_none_is_named_with_file_line_and_column(tmp_path: Path,
     ["../../x.jpg", "train/../../x.jpg", "patient00001/study1/view1_frontal.jpg", "train/1/study1/view1_frontal.jpg",
      "train/patient00001/study1/view1_frontal.png", "train/patient00001/study1/view1_oblique.jpg", ""],
 )  # fmt: skip
-def test_a_path_that_is_none_is_named_with_file_line_and_column(tmp_path: Path, path: str):
+def test_an_invalid_path_is_named_with_file_line_and_column(tmp_path: Path, path: str):
     write(tmp_path, [TRAIN[0]])
     write(tmp_path, (), [row(VALID), {**row(OTHER), "Path": path}], images=False)
     with pytest.raises(DataError, match=r"valid\.csv, line 3, column 'Path'"):
@@ -226,7 +226,7 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str):
         chexpert.read(tmp_path)
 
 
-def test_a_projection_that_is_none_is_named(tmp_path: Path):
+def test_an_invalid_projection_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"train\.csv, line 2, column 'Frontal/Lateral': 'Oblique'"):
         chexpert.read(write(tmp_path, [{**TRAIN[0], "Frontal/Lateral": "Oblique"}]))
 

@@ -37,13 +37,13 @@ def test_labels_as_people_write_them(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("blank", "meaning"), [("zeros", 0), ("ignore", np.nan)])
-def test_what_a_blank_means_is_a_setting_and_is_told(tmp_path: Path, blank, meaning: float):
+def test_the_meaning_of_a_blank_is_a_setting_and_in_the_source(tmp_path: Path, blank, meaning: float):
     table = folder.read(write(tmp_path), FINDINGS, FolderSettings(blank=blank))
     assert table.labels()[1, 1] == pytest.approx(meaning, nan_ok=True)
     assert ("unknown" in table.source["blank labels"]) == (blank == "ignore")
 
 
-def test_columns_are_named_in_the_study(tmp_path: Path):
+def test_the_study_names_the_columns(tmp_path: Path):
     options = FolderSettings(
         name="Ward 7", table="tables/mine.csv", path="file", patient="person", image="exam", view="projection",
         age="years", sex="gender", source={"licence": "in house", "ethics": "vote 12/2024"},
@@ -107,12 +107,12 @@ def test_an_image_of_an_archive_is_an_image(tmp_path: Path):
         ("a/4.png,p1,1", r"line 5: 3 fields, but the header has 4"),
     ],
 )
-def test_a_row_that_cannot_be_trusted_is_named(tmp_path: Path, row: str, why: str):
+def test_an_invalid_row_is_named(tmp_path: Path, row: str, why: str):
     with pytest.raises(DataError, match=rf"labels\.csv, {why}"):
         folder.read(write(tmp_path, [*ROWS, row]), FINDINGS)
 
 
-def test_image_ids_must_be_there_and_differ(tmp_path: Path):
+def test_image_ids_must_exist_and_differ(tmp_path: Path):
     options, header = FolderSettings(image="id"), f"id,{HEADER}"
     with pytest.raises(DataError, match=r"line 3, column 'id': 'x' is on line 2 already"):
         folder.read(write(tmp_path, [f"x,{row}" for row in ROWS], header), FINDINGS, options)

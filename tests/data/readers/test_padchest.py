@@ -25,7 +25,7 @@ AGES = "ages that are none (blank, over 120), taken as unknown"
 
 
 def row(name: str, labels: str = "['pneumonia']", **fields: object) -> dict[str, object]:
-    """One row as published: a report with commas, quotation marks and a line break, an unnamed first column."""
+    """Return one row as published: the report has commas, quotation marks and a line break."""
     usual = {
         "": 7,
         "ImageID": name,
@@ -45,7 +45,7 @@ def row(name: str, labels: str = "['pneumonia']", **fields: object) -> dict[str,
 
 
 def write(root: Path, rows: Sequence[dict[str, object]], folder: str = "", names: Sequence[str] | None = None) -> Path:
-    """Write the label table, and black 8 px images with 16 bits for its rows (or of these names) into a folder."""
+    """Write the label table, and black 16-bit 8 px images for its rows (or with these names) into a folder."""
     (root / folder).mkdir(parents=True, exist_ok=True)
     with (root / PADCHEST_TABLE).open("w", newline="") as file:
         writer = csv.DictWriter(file, PADCHEST_COLUMNS)
@@ -57,12 +57,12 @@ def write(root: Path, rows: Sequence[dict[str, object]], folder: str = "", names
 
 
 def positives(root: Path, findings: Sequence[str] | None = None, **options: object) -> list[list[str]]:
-    """The positive findings of each row that is read."""
+    """Return the positive findings of each row that is read."""
     table = padchest.read(root, findings, PadchestSettings(**options))
     return [[name for name in table.findings if one[name] == 1] for _, one in table.frame.iterrows()]
 
 
-def test_a_row_is_read_past_its_report(tmp_path: Path):
+def test_a_row_is_read_despite_its_report(tmp_path: Path):
     table = padchest.read(write(tmp_path, [row(FIRST, Pediatric="PED")]))
     columns = ["image_id", "path", "patient_id", "view", "age", "sex", "exam", "labelled_by", "pediatric"]
     assert table.frame[columns].iloc[0].tolist() == [
@@ -101,7 +101,7 @@ def test_emphysema_is_not_subcutaneous_emphysema(tmp_path: Path):
     assert positives(root) == [[], ["emphysema"]]
 
 
-def test_a_label_does_not_stand_for_those_above_it_in_the_tree(tmp_path: Path):
+def test_a_label_does_not_count_as_those_above_it_in_the_tree(tmp_path: Path):
     assert positives(write(tmp_path, [row(FIRST, "['atypical pneumonia', 'copd signs']")])) == [
         ["atypical pneumonia", "COPD signs"]
     ]
@@ -110,13 +110,13 @@ def test_a_label_does_not_stand_for_those_above_it_in_the_tree(tmp_path: Path):
 def test_findings_that_no_row_has_are_zeros_and_unknown_ones_are_refused(tmp_path: Path):
     root = write(tmp_path, [row(FIRST, "['pleural effusion', 'cardiomegaly']")])
     assert positives(root, ["bone metastasis", "cardiomegaly"]) == [["cardiomegaly"]]
-    with pytest.raises(DataError, match=r"nobody knows the finding 'pleural efusion'; close ones: 'pleural effusion'"):
+    with pytest.raises(DataError, match=r"unknown finding 'pleural efusion'; similar ones: 'pleural effusion'"):
         padchest.read(root, ["pleural efusion"])
-    with pytest.raises(DataError, match=r"nobody knows the finding 'xyz'; there are: .*'cardiomegaly'"):
+    with pytest.raises(DataError, match=r"unknown finding 'xyz'; there are: .*'cardiomegaly'"):
         padchest.read(root, ["xyz"])
 
 
-def test_what_is_left_out_is_counted_by_the_first_reason_that_holds(tmp_path: Path):
+def test_left_out_rows_are_counted_under_the_first_reason_that_holds(tmp_path: Path):
     unreadable = next(iter(UNREADABLE))
     labels = ["nan", "['']", "['exclude', 'unchanged']", "['pneumonia', 'unchanged ']", "['Suboptimal  study']"]
     rows = [row(f"{number}.png", one) for number, one in enumerate(labels)]
@@ -144,19 +144,19 @@ def test_what_is_left_out_is_counted_by_the_first_reason_that_holds(tmp_path: Pa
     assert not np.isnan(everything.labels()[2:]).any()
 
 
-def test_labels_of_the_network_and_children_are_read_and_said(tmp_path: Path):
+def test_labels_of_the_network_and_children_are_read_and_counted(tmp_path: Path):
     table = padchest.read(write(tmp_path, [row(FIRST), row(SECOND, MethodLabel="RNN_model", Pediatric="PED")]))
     assert table.source["labelled by"].startswith("physicians: 1 of 2 images")
     assert table.source["children"].startswith("1 of 2 images")
 
 
 @pytest.mark.parametrize("folder", ["", "images", "3", "images/3", "54"])
-def test_images_may_lie_flat_or_in_numbered_folders(tmp_path: Path, folder: str):
+def test_images_can_be_in_the_root_or_in_numbered_folders(tmp_path: Path, folder: str):
     table = padchest.read(write(tmp_path, [row(FIRST)], folder))
     assert table.frame["path"].tolist() == [f"{folder}/{FIRST}" if folder else FIRST]
 
 
-def test_the_table_may_be_packed(tmp_path: Path):
+def test_the_table_may_be_compressed(tmp_path: Path):
     table = write(tmp_path, [row(FIRST)]) / PADCHEST_TABLE
     with gzip.open(tmp_path / f"{PADCHEST_TABLE}.gz", "wb") as packed:
         packed.write(table.read_bytes())
@@ -164,7 +164,7 @@ def test_the_table_may_be_packed(tmp_path: Path):
     assert len(padchest.read(tmp_path)) == 1
 
 
-def test_labels_alone_say_where_the_archives_put_the_images(tmp_path: Path):
+def test_without_images_paths_are_those_of_the_archives(tmp_path: Path):
     table = padchest.read(write(tmp_path, [row(FIRST, ImageDir="13.0"), row(SECOND)], names=()), images=False)
     assert table.frame["path"].tolist() == [f"13/{FIRST}", f"3/{SECOND}"]
 
@@ -183,9 +183,9 @@ def test_projections_are_those_of_the_study(tmp_path: Path):
     root = write(tmp_path, [row(FIRST), row(SECOND, Projection="COSTAL"), row(THIRD, Projection="OBLIQUE")])
     table = padchest.read(root, options=PadchestSettings(projections=("COSTAL", "OBLIQUE")))
     assert table.frame["view"].tolist() == ["COSTAL", "OBLIQUE"]
-    with pytest.raises(DataError, match=r"nobody knows the projection 'AP_horizontl'; close ones: 'AP_horizontal'"):
+    with pytest.raises(DataError, match=r"unknown projection 'AP_horizontl'; similar ones: 'AP_horizontal'"):
         padchest.read(root, options=PadchestSettings(projections=("AP_horizontl",)))
-    with pytest.raises(DataError, match=r"nobody knows the projection 'pa'; there are: .*'OBLIQUE', 'PA'"):
+    with pytest.raises(DataError, match=r"unknown projection 'pa'; there are: .*'OBLIQUE', 'PA'"):
         padchest.read(root, options=PadchestSettings(projections=("pa",)))
 
 
@@ -204,7 +204,7 @@ def test_labels_that_are_no_list_are_named_with_file_line_and_column(tmp_path: P
     ("column", "value"),
     [("ImageID", "../x.png"), ("ImageID", ""), ("ImageID", ".."), ("PatientID", ""), ("ImageDir", "../0")],
 )
-def test_a_value_that_cannot_be_is_named_with_file_line_and_column(tmp_path: Path, column: str, value: str):
+def test_an_invalid_value_is_named_with_file_line_and_column(tmp_path: Path, column: str, value: str):
     write(tmp_path, [row(FIRST), row(SECOND) | {column: value}], names=[FIRST])
     with pytest.raises(DataError, match=rf"{PADCHEST_TABLE}, line 5, column '{column}'"):
         padchest.read(tmp_path)
@@ -232,7 +232,7 @@ def test_absent_data_says_what_to_put_where(tmp_path: Path):
         padchest.read(write(tmp_path, [row(FIRST)], names=["other.png"]))
 
 
-def test_a_study_that_leaves_no_row_is_told_why(tmp_path: Path):
+def test_a_study_that_leaves_no_row_gets_the_reasons(tmp_path: Path):
     write(tmp_path, [row(FIRST, Projection="L"), row(SECOND, "['exclude']")])
     with pytest.raises(DataError, match=r"no row can be used.*labelled exclude.*: 1.*projections other than PA.*: 1"):
         padchest.read(tmp_path)
@@ -279,6 +279,6 @@ def test_any_row_is_read_or_a_data_error(tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("finding", ["Pneumonia", "pneumonia ", "copd signs"])
-def test_a_finding_has_one_way_to_be_written(tmp_path: Path, finding: str):
-    with pytest.raises(DataError, match=r"nobody knows the finding '(Pneumonia|pneumonia |copd signs)'; close ones: "):
+def test_a_finding_has_one_spelling(tmp_path: Path, finding: str):
+    with pytest.raises(DataError, match=r"unknown finding '(Pneumonia|pneumonia |copd signs)'; similar ones: "):
         padchest.read(write_padchest(tmp_path), [finding])

@@ -1,4 +1,4 @@
-"""The phantom data set: the same pixels each time, written whole, gone on with after a kill, read as a table."""
+"""The phantom data set has the same pixels each time, resumes after a kill, and is read as a table."""
 
 import os
 import signal
@@ -93,7 +93,7 @@ def test_another_size_shows_the_same_body():
 def test_exposures_vary_and_stay_on_the_film():
     films = np.stack([draw(SMALL, index).image for index in range(SMALL.images)])
     assert films.mean(axis=(1, 2)).std() > 6
-    assert 90 < films.mean() < 190  # as the real ones in 8 bits
+    assert 90 < films.mean() < 190  # like the real ones in 8 bits
     assert (films == 255).mean() < 0.1
 
 
@@ -112,7 +112,7 @@ def test_what_was_written_is_what_is_drawn(folder):
         assert all((masks[name] == mask).all() for name, mask in one.masks.items())
         boxes = table.boxes[table.boxes["image_id"] == row["image_id"]]
         assert {box[2]: tuple(box[3:]) for box in boxes.itertuples()} == one.boxes
-    with pytest.raises(DataError, match="no phantom's image id"):
+    with pytest.raises(DataError, match="not the image id of a phantom"):
         table.masks("00000001_000.png")
 
 
@@ -127,7 +127,7 @@ def test_a_finished_folder_is_left_alone(folder):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_a_killed_writer_goes_on_and_keeps_what_is_whole(folder, tmp_path):
+def test_a_killed_writer_resumes_and_keeps_complete_chunks(folder, tmp_path):
     root = tmp_path / "killed"
     code = (
         "import sys, pathlib; from cxr_kd.data.readers.phantom import PhantomSettings, write;"
@@ -142,8 +142,8 @@ def test_a_killed_writer_goes_on_and_keeps_what_is_whole(folder, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     first = root / "images" / "phantom-000000.png"
-    if process.returncode == -signal.SIGKILL:  # else it was faster than the signal, and whole
-        with pytest.raises(DataError, match=r"not all drawn.*write"):
+    if process.returncode == -signal.SIGKILL:  # else it ended before the signal
+        with pytest.raises(DataError, match=r"not all phantoms are drawn.*write"):
             read(root)
     written = first.stat().st_mtime_ns
     write(root, SMALL, progress=False)
@@ -168,7 +168,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     with pytest.raises(DataError, match="choose an empty folder"):
         write(tmp_path, SMALL, progress=False)
     assert content(tmp_path) == {"thesis.txt": b"chapter 1"}
-    with pytest.raises(DataError, match="holds no phantoms"):
+    with pytest.raises(DataError, match="has no phantoms"):
         read(tmp_path)
 
 

@@ -26,7 +26,7 @@ def table_of(dataset: str, labels: dict[str, list[float]], **others) -> CxrTable
 
 
 @pytest.mark.parametrize("dataset", FINDINGS)
-def test_every_finding_of_a_data_set_stands_in_one_row(dataset: str):
+def test_every_finding_of_a_data_set_is_in_one_row(dataset: str):
     named = [name for row in SHARED_FINDINGS for name in row.labels(dataset)]
     assert sorted(named) == sorted(FINDINGS[dataset])
 
@@ -49,7 +49,7 @@ def test_a_row_says_why_a_finding_has_no_counterpart():
     assert all(row.remark for row in alone)
 
 
-def test_which_is_which():
+def test_shared_findings_of_two_data_sets():
     assert shared("chestxray14", "chexpert") == {
         "Atelectasis": "Atelectasis",
         "Cardiomegaly": "Cardiomegaly",
@@ -66,11 +66,11 @@ def test_which_is_which():
 
 @pytest.mark.parametrize("first", [*DATA_SETS, "phantom"])
 @pytest.mark.parametrize("second", [*DATA_SETS, "phantom"])
-def test_there_and_back_is_the_same_finding(first: str, second: str):
+def test_sharing_is_symmetric(first: str, second: str):
     assert shared(second, first) == {other: one for one, other in shared(first, second).items()}
 
 
-def test_a_table_in_the_words_of_another_data_set():
+def test_a_table_in_terms_of_another_data_set():
     table = table_of("chestxray14", {"Effusion": [1, 0], "Hernia": [0, 1], "Edema": [np.nan, 1]})
     told = in_terms_of(table, "chexpert")
     assert (told.dataset, told.findings) == ("chestxray14", ("Pleural Effusion", "Edema"))
