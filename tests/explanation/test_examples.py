@@ -7,7 +7,7 @@ import torch
 from cxr_kd import study as studies
 from cxr_kd.data.prepare import prepare
 from cxr_kd.explanation.cam import maps
-from cxr_kd.explanation.examples import choose, explain, truth
+from cxr_kd.explanation.examples import choose_examples, explain_examples, marked_place
 from cxr_kd.models.build import build
 
 STUDY = """
@@ -34,7 +34,7 @@ def data(tmp_path_factory):
 
 
 def test_chosen_images_are_positive_test_images_of_different_findings(data):
-    chosen = choose(data, 8)
+    chosen = choose_examples(data, 8)
     assert len(chosen) == 8
     assert len({image_id for image_id, _ in chosen}) == 8
     assert len({finding for _, finding in chosen}) == 8
@@ -45,8 +45,8 @@ def test_chosen_images_are_positive_test_images_of_different_findings(data):
 
 
 def test_the_choice_is_a_function_of_the_seed(data):
-    assert choose(data, 5) == choose(data, 5)
-    assert choose(data, 5) != choose(data, 5, seed=1)
+    assert choose_examples(data, 5) == choose_examples(data, 5)
+    assert choose_examples(data, 5) != choose_examples(data, 5, seed=1)
 
 
 def test_a_wrong_label_has_no_pixels(data):
@@ -55,12 +55,12 @@ def test_a_wrong_label_has_no_pixels(data):
     for finding in data.table.findings:
         fake_study = frame[(frame[finding] == 1) & ~frame[f"truth:{finding}"].astype(bool)]
         for image_id in fake_study["image_id"]:
-            assert truth(data, image_id, finding) is None
+            assert marked_place(data, image_id, finding) is None
 
 
 def test_an_example_holds_the_one_pass_map_of_its_finding(data):
     network = build("eeea_net_c2", data.table.findings, image_size=32).eval()
-    examples = explain({"it": network}, data, choose(data, 3))
+    examples = explain_examples({"it": network}, data, choose_examples(data, 3))
     for example in examples:
         column = data.table.findings.index(example.finding)
         with torch.no_grad():
