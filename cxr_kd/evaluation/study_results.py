@@ -5,10 +5,11 @@ Notebook 04_ablation computes both from the runs' predictions files and writes t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.predictions import Predictions
@@ -18,6 +19,7 @@ from cxr_kd.study.arms import all_arms, arms_of, controls
 
 _ESTIMATES = tuple(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))
 _DIFFERENCES = tuple(f"{metric}{end}" for metric in METRICS for end in ("_difference", "_low", "_high"))
+_TEXTS = frozenset({"arm", "first", "second", "question", "finding", "left_out"})
 # Tables of a study in its runs folder -> the columns that they must have.
 COLUMNS = {
     "evaluations.csv": ("arm", "seeds", "finding", "images", "positives", "left_out", "prevalence", *_ESTIMATES),
@@ -75,17 +77,23 @@ def read_results(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return evaluations, comparisons
 
 
-def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Return a table of results from a CSV file; an empty `left_out` is "", other empty cells are NaN.
 
-    Raises PredictionsError if there is no such file, if it cannot be read as CSV, or if one of `columns` is missing.
+    Raises PredictionsError if there is no such file, if it cannot be read as CSV, if one of `columns` is missing, or if
+    one of them holds text in place of numbers.
     """
     if not path.is_file():
         raise PredictionsError(f"{path}: there is no such file; run notebook 04_ablation of this study")
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (ValueError, OSError) as error:  # pandas' errors about content and encoding are ValueErrors
-        raise PredictionsError(f"{path}: not readable as CSV ({error}); run notebook 04_ablation again") from error
+        raise PredictionsError(
+            f"{path}: not readable as CSV ({str(error).strip()}); run notebook 04_ablation again"
+        ) from error
     if missing := [column for column in columns if column not in frame]:
         raise PredictionsError(f"{path}: no column {', '.join(missing)}; run notebook 04_ablation again")
+    numbers = frame[[column for column in columns if column not in _TEXTS]]
+    if texts := [column for column in numbers if len(frame) and not is_numeric_dtype(numbers[column])]:
+        raise PredictionsError(f"{path}: column {texts[0]} must hold numbers; run notebook 04_ablation again")
     return frame.assign(left_out=frame["left_out"].fillna("")) if "left_out" in frame else frame
