@@ -80,7 +80,7 @@ def test_a_bad_value_is_named(column: str, value: object, message: str) -> None:
         Predictions(frame, METADATA)
 
 
-def test_a_missing_column_and_no_rows_are_named() -> None:
+def test_a_missing_column_and_an_empty_table_are_refused() -> None:
     with pytest.raises(PredictionsError, match="no column logit:Mass"):
         Predictions(tiny().frame.drop(columns="logit:Mass"), METADATA)
     with pytest.raises(PredictionsError, match="no row"):
@@ -97,7 +97,7 @@ def test_arrays_of_another_shape_are_refused() -> None:
         Predictions.from_arrays(["a", "b", "c"], ["1", "1", "2"], np.zeros((3, 2)), np.zeros((3, 1)), METADATA)
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
+def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PredictionsError, match="there is no such predictions file"):
         Predictions.read(tmp_path / "absent.parquet")
     (tmp_path / "text.parquet").write_text("image_id,patient_id\n")

@@ -1,4 +1,4 @@
-"""Agreement of maps is a cosine over what is there, with an interval over patients."""
+"""Agreement is the cosine of evidence where a finding is present, with an interval over patients."""
 
 import numpy as np
 import pytest
@@ -30,16 +30,16 @@ def network(seed: int):
     return model
 
 
-def test_a_network_agrees_with_itself_and_no_other(data):
+def test_a_network_agrees_with_itself_more_than_with_another(data):
     same, other = evidence_agreement(network(0), network(0), data), evidence_agreement(network(0), network(1), data)
     labels = data.table.select(data.split.test).labels()
-    np.testing.assert_array_equal(np.isfinite(same), labels == 1)  # only where the finding is
+    np.testing.assert_array_equal(np.isfinite(same), labels == 1)  # only where the finding is present
     np.testing.assert_allclose(same[labels == 1], 1, atol=1e-5)
     assert np.nanmean(other) < 0.9
     np.testing.assert_allclose(other, evidence_agreement(network(1), network(0), data), atol=1e-5)
 
 
-def test_it_is_what_the_loss_pulls(data):
+def test_agreement_is_the_cosine_that_the_loss_increases(data):
     first, second = network(0), network(1)
     (batch,) = data.batches("test", 64).epoch(0)
     with torch.no_grad():

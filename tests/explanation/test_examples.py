@@ -1,4 +1,4 @@
-"""Which images are explained is drawn, never picked; the maps are those of the one pass."""
+"""Examples are drawn at random from positive test images; their maps come from one pass per network."""
 
 import numpy as np
 import pytest
@@ -44,17 +44,17 @@ def test_chosen_images_are_positive_test_images_of_different_findings(data):
         assert frame.loc[image_id, finding] == 1
 
 
-def test_the_choice_is_a_function_of_the_seed(data):
+def test_the_seed_determines_the_choice(data):
     assert choose_examples(data, 5) == choose_examples(data, 5)
     assert choose_examples(data, 5) != choose_examples(data, 5, seed=1)
 
 
-def test_a_wrong_label_has_no_pixels(data):
-    """Label noise: what is reported but was not drawn has no mask, and is shown as such rather than left out."""
+def test_a_wrong_positive_label_has_no_marked_place(data):
+    """A finding that is reported but was not drawn (label noise) has no mask."""
     frame = data.table.frame
     for finding in data.table.findings:
-        fake_study = frame[(frame[finding] == 1) & ~frame[f"truth:{finding}"].astype(bool)]
-        for image_id in fake_study["image_id"]:
+        wrong_positives = frame[(frame[finding] == 1) & ~frame[f"truth:{finding}"].astype(bool)]
+        for image_id in wrong_positives["image_id"]:
             assert marked_place(data, image_id, finding) is None
 
 
