@@ -137,7 +137,11 @@ def _times(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _training_seconds(folder: Path) -> float:
-    return float(read_json(folder / "card.json")["seconds"])
+    path = folder / "card.json"
+    try:
+        return float(read_json(path)["seconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PredictionsError(f"{path}: not the card of a finished run ({error!r}); train this run again") from error
 
 
 def _compared(study: Study) -> tuple[str, ...]:
