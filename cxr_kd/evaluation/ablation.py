@@ -89,12 +89,12 @@ def describe_arms(study: Study, agreements: pd.DataFrame) -> pd.DataFrame:
     `agreements`, which has one row per arm.
     """
     arms, runs_of = _compared(study), all_arms(study)
-    control = control_of(study, arms[0])
-    predictions = read_predictions(study, [*arms, control] if control else arms)
+    control_by_arm = {arm: control_of(study, arm) for arm in arms}
+    predictions = read_predictions(study, [*arms, *filter(None, control_by_arm.values())])
     rows = []
     for arm in arms:
         gain: tuple[float, ...] = (np.nan, np.nan, np.nan)
-        if control and control != arm:
+        if (control := control_by_arm[arm]) and control != arm:
             frame = compare(predictions[control], predictions[arm], study.evaluation)
             mean = frame[frame["finding"] == MEAN].iloc[0]
             gain = (mean["auroc_difference"], mean["auroc_low"], mean["auroc_high"])

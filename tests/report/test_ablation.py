@@ -146,3 +146,11 @@ def test_what_an_arm_changes_is_said_from_the_settings(study, label, text):
     assert ablation.changes(run, reference) in (text, text.replace("place of 0.5", "place of logit_mse 0.5"))
     more = run.model_copy(update={"objective": {**reference.objective, "map_cosine": 0.1}, "views": 4})
     assert ablation.changes(more, reference) == "with map_cosine 0.1"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"seconds": null}', '{"seconds": "long"}'])
+def test_a_damaged_run_card_is_named(study, content):
+    path = study.run_folder(study.student_run("eeea_net_c2", "densenet161", 0)) / "card.json"
+    path.write_text(content)
+    with pytest.raises(PredictionsError, match=rf"{FROM}-seed0/card\.json: not the card of a finished run"):
+        describe_arms(study, pd.DataFrame({"arm": []}))
