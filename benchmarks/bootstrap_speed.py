@@ -1,9 +1,9 @@
 """How much faster the bootstrap over patients is than a loop of scikit-learn calls: 1,000 resamples, both metrics.
 
-Both sides score the same labels and logits with the same patient weights: the real test split of ChestX-ray14 where the
-data are beside the project (25,596 images, 2,797 patients, 14 findings), otherwise an artificial one of the same size.
-scikit-learn's side is measured on a few resamples and multiplied up (its time is the same for each resample); `detail`
-says how many. Ours is measured whole, with its ranking.
+Both sides score the same labels and logits with the same patient weights: the real test split of ChestX-ray14 if the
+data are there (25,596 images, 2,797 patients, 14 findings), otherwise an artificial one of the same size.
+scikit-learn is measured on a few resamples, and its time multiplied by the ratio of resamples (each takes the same
+time); `detail` says how many. Our side is measured with all resamples, and includes the ranking.
 """
 
 import argparse
@@ -24,7 +24,7 @@ BAR = 50.0
 
 
 def load() -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """Where the data are from, labels (N, L), logits (N, L) and the patient number of each image (N,)."""
+    """Return "real" or "artificial", labels (N, L), logits (N, L) and the patient number of each image (N,)."""
     path = DATA / "nih-test-logits" / "densenet121_seed0.npz"
     if path.is_file():
         stored = np.load(path)
@@ -36,13 +36,13 @@ def load() -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def ours(labels: np.ndarray, logits: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Both metrics of each finding in each resample: (L, 2, R)."""
+    """Return both metrics of each finding in each resample, (L, 2, R), from this project."""
     count = weights.shape[0]
     return np.stack([rank(labels[:, i], logits[:, i], groups, count).both(weights) for i in range(labels.shape[1])])
 
 
 def theirs(labels: np.ndarray, logits: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The same from scikit-learn, one call a resample for all findings."""
+    """Return the same from scikit-learn: one call per metric and resample, for all findings."""
     rows = []
     for column in weights.T:
         image_weights = column[groups]
@@ -60,7 +60,7 @@ def main() -> None:
     names, groups = np.unique(patients, return_inverse=True)
     weights = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES).T
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for _ in range(repeats):  # in turn, so that a busy machine slows both
+    for _ in range(repeats):  # in turn, so that a busy moment slows both
         started = time.perf_counter()
         mine = ours(labels, logits, groups, weights)
         seconds["ours"].append(time.perf_counter() - started)
@@ -72,10 +72,10 @@ def main() -> None:
     detail = (
         f"{source} test split, {labels.shape[0]:,} images, {len(names):,} patients, {labels.shape[1]} findings, "
         f"{RESAMPLES:,} resamples, AUROC and average precision: {median(seconds['ours']):.2f} s against "
-        f"{median(seconds['theirs']):.0f} s (scikit-learn timed on {sampled} resamples and multiplied up); "
+        f"{median(seconds['theirs']):.0f} s (scikit-learn timed on {sampled} resamples, then scaled); "
         f"medians of {repeats}; largest difference {difference:.1e}"
     )
-    # Each resample must touch each image's weight once a finding: 0.36e9 multiply-adds, 0.15 s at 2.4e9 a second.
+    # Each resample reads each image's weight once per finding: 0.36e9 multiply-adds, 0.15 s at 2.4e9 per second.
     touches = labels.size * RESAMPLES
     limit = median(seconds["theirs"]) / (touches / 2.4e9)
     result = {"name": "bootstrap_speed", "ratio": round(ratio, 1), "better": "higher", "bar": BAR}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cxr_kd.evaluation.uncertainty import interval
+from cxr_kd.evaluation.resampling import interval
 from cxr_kd.models.classifier import CxrClassifier
 
 if TYPE_CHECKING:

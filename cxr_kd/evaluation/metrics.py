@@ -1,9 +1,9 @@
-"""Area under the ROC curve and average precision, for every finding and for many weightings of the images at once.
+"""Area under the ROC curve and average precision of each finding, for many weightings of the images at once.
 
-A bootstrap over patients gives each patient a multiplicity and asks for the metric again, a thousand times. Nothing but
-the weights changes, so the scores are ranked once: `rank` turns one finding into sparse counts of (threshold, patient),
-where a threshold is a distinct score of a positive image, and each metric of R resamples is then a sparse-dense product
-and a cumulative sum over the thresholds.
+A bootstrap over patients computes each metric a thousand times, with another weight for each patient: the number of
+times the patient was drawn. Only the weights change, so the scores are ranked once. `rank` turns one finding into
+sparse counts of (threshold, patient), where a threshold is a distinct score of a positive image. The metrics of all
+resamples are then a sparse-dense product and a cumulative sum over the thresholds.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-CHUNK = 32  # resamples at a time: (patients, 32) float64 of a large test set stays in a processor's cache
+CHUNK = 32  # resamples computed together: (patients, 32) float64 of a large test set fits into a processor's cache
 
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """One finding, ranked: T distinct scores of positive images, ascending, against G groups of images (patients).
+    """One finding's images, counted by threshold and group.
 
-    positives[t, g]: positive images of group g with the score t.  below[t, g]: negative images of group g whose score
-    is under t and not under t - 1.  tied[t, g]: negative images of group g with the score t itself.
+    The T thresholds are the distinct scores of positive images, ascending. The G groups are the patients.
+
+    positives[t, g]: positive images of group g whose score is threshold t.
+    below[t, g]: negative images of group g whose score is below threshold t, but not below threshold t - 1.
+    tied[t, g]: negative images of group g whose score is threshold t.
     """
 
     positives: csr_array
@@ -30,24 +33,24 @@ class Ranked:
     negatives: np.ndarray  # (G,) negative images of each group
 
     def both(self, weights: np.ndarray) -> np.ndarray:
-        """AUROC and average precision under each column of the group weights (G, R): (2, R).
+        """Return AUROC and average precision for each column of the group weights (G, R): (2, R).
 
-        NaN where the positive or the negative images weigh nothing.
+        NaN if the positive or the negative images have no weight.
         """
         chunks = [weights[:, start : start + CHUNK] for start in range(0, weights.shape[1], CHUNK)]
         return np.concatenate([self._metrics(chunk) for chunk in chunks], axis=1)
 
     def _metrics(self, weights: np.ndarray) -> np.ndarray:
-        """Both metrics of one chunk of weights (G, R): (2, R). Definitions as in scikit-learn, ties included."""
+        """Both metrics for one chunk of weights (G, R): (2, R). Definitions, also of ties, as in scikit-learn."""
         weights = np.ascontiguousarray(weights, dtype=np.float64)
-        positive = self.positives @ weights  # (T, R) weight of the positive images at each threshold
-        under = np.cumsum(self.below @ weights, axis=0)  # negative weight with a smaller score
+        positive = self.positives @ weights  # (T, R): weight of the positive images at each threshold
+        under = np.cumsum(self.below @ weights, axis=0)  # weight of the negative images with a smaller score
         all_positive, all_negative = positive.sum(axis=0), self.negatives @ weights
         beaten = under + 0.5 * (self.tied @ weights) if self.tied.nnz else under
         found = np.cumsum(positive[::-1], axis=0)[::-1]  # positive weight with this score or a larger one
-        called = found + (all_negative - under)  # everything with this score or a larger one
+        called = found + (all_negative - under)  # all weight with this score or a larger one
         with np.errstate(invalid="ignore", divide="ignore"):
-            # A threshold that no resampled image is above has no precision, and no positive weight to count it with.
+            # A threshold that no resampled image reaches has no precision. It has no positive weight either.
             precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
             auroc = np.einsum("tr,tr->r", positive, beaten) / (all_positive * all_negative)
             average_precision = np.einsum("tr,tr->r", positive, precision) / all_positive
@@ -56,7 +59,7 @@ class Ranked:
 
 
 def rank(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, group_count: int) -> Ranked:
-    """Rank one finding once: labels (N,) in {1, 0, NaN: left out}, scores (N,), groups (N,) in 0..group_count-1."""
+    """Return one finding ranked: labels (N,) 1, 0 or NaN (left out); scores (N,); groups (N,) in 0..group_count-1."""
     is_positive, is_negative = labels == 1, labels == 0
     thresholds, position = np.unique(scores[is_positive], return_inverse=True)
     negative_scores, negative_groups = scores[is_negative], groups[is_negative]
@@ -66,7 +69,9 @@ def rank(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, group_count
 
     def count(rows: np.ndarray, columns: np.ndarray) -> csr_array:
         entries = (np.ones(len(rows)), (rows, columns))
-        return csr_array(entries, shape=(len(thresholds), group_count))  # equal (row, column) pairs add up
+        return csr_array(
+            entries, shape=(len(thresholds), group_count)
+        )  # the counts of equal (row, column) pairs are added
 
     return Ranked(
         positives=count(position, groups[is_positive]),
@@ -77,24 +82,26 @@ def rank(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, group_count
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Area under the ROC curve of each finding: labels and scores (N, L), image weights (N,) -> (L,).
+    """Return the area under the ROC curve of each finding (L,): labels and scores (N, L), image weights (N,).
 
-    Labels are 1, 0 or NaN (not counted). NaN for a finding without a positive or without a negative image.
-    Source: Hanley and McNeil, Radiology 143 (1982): the chance that a positive scores above a negative, ties half.
+    Labels are 1, 0 or NaN (left out). NaN for a finding without a positive or without a negative image. It is the
+    probability that a positive image scores above a negative one, a tie counting half. Source: Hanley and McNeil,
+    Radiology 143 (1982).
     """
     return _per_finding(labels, scores, weights)[0]
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Average precision of each finding, shapes and NaN as in `auroc`: the mean precision at each positive image.
+    """Return the average precision of each finding, the mean precision at its positive images (L,).
 
-    Its chance level is the prevalence. Source: scikit-learn, `average_precision_score` (no interpolation).
+    Shapes and NaN as in `auroc`. The chance level is the prevalence. Source: scikit-learn, `average_precision_score`
+    (no interpolation).
     """
     return _per_finding(labels, scores, weights)[1]
 
 
 def _per_finding(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Both metrics of each finding with every image a group of its own: (2, L)."""
+    """Both metrics of each finding (2, L); each image is a group of its own."""
     images = np.arange(len(labels))
     column = np.ones((len(labels), 1)) if weights is None else np.asarray(weights, dtype=np.float64)[:, None]
     ranked = (rank(labels[:, i], scores[:, i], images, len(images)) for i in range(labels.shape[1]))

@@ -1,4 +1,4 @@
-"""Logits in a file: everything that measures or draws a result reads this file, never a model."""
+"""Predictions files: labels and logits of one run. All evaluation and drawing reads these files, never a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METADATA_KEY = b"cxr_kd.predictions"
 
 
 class PredictionsMetadata(BaseModel):
-    """What a predictions file says of itself: which run of which network, on which side of which split."""
+    """The metadata of a predictions file: which run of which network, on which side of which split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,10 +38,11 @@ class PredictionsMetadata(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Labels and logits of one run on one side of a split, one row an image.
+    """Labels and logits of one run on one side of a split, one row per image.
 
-    `frame` has the columns image_id, patient_id, `label:FINDING` (1, 0 or NaN: nobody said) and `logit:FINDING`
-    (before the sigmoid) for each finding of `metadata.findings`. Raises PredictionsError when it has not.
+    `frame` has the columns image_id, patient_id, `label:FINDING` (1, 0, or NaN if unknown) and `logit:FINDING` (before
+    the sigmoid) for each finding of `metadata.findings`. `source` names the file in errors. Raises PredictionsError,
+    naming the column and the first bad row, if the frame differs from this.
     """
 
     frame: pd.DataFrame
@@ -60,14 +61,14 @@ class Predictions:
         logits: np.ndarray,
         metadata: PredictionsMetadata,
     ) -> Predictions:
-        """Predictions of N images from labels (NaN: nobody said) and logits, (N, L) in `metadata.findings` order."""
+        """Return the predictions of N images from labels (NaN: unknown) and logits, (N, L) in the findings' order."""
         expected = (len(image_ids), len(metadata.findings))
         for name, array in (("labels", labels), ("logits", logits)):
             if array.shape != expected:
-                raise PredictionsError(f"{name} have the shape {array.shape}; expected (images, findings) = {expected}")
+                raise PredictionsError(f"{name} have the shape {array.shape}; (images, findings) is {expected}")
         columns: dict[str, object] = {"image_id": list(image_ids), "patient_id": list(patient_ids)}
         for name, array in (("label", labels), ("logit", logits)):
-            columns |= {f"{name}:{f}": array[:, i].astype(np.float32) for i, f in enumerate(metadata.findings)}
+            columns |= {f"{name}:{f}": _float32(array[:, i]) for i, f in enumerate(metadata.findings)}
         return cls(pd.DataFrame(columns), metadata)
 
     @property
@@ -91,38 +92,52 @@ class Predictions:
         return self.frame["patient_id"].to_numpy(dtype=object)
 
     def write(self, path: Path) -> None:
-        """Write one parquet file, whole: a reader sees the old file or the new one, never half of it."""
+        """Write one parquet file, whole, with checksums of its pages. StorageError if the disk refuses it."""
         table = pa.Table.from_pandas(self.frame, preserve_index=False)
         metadata = (table.schema.metadata or {}) | {METADATA_KEY: self.metadata.model_dump_json().encode()}
         with written_whole(path) as temporary:
-            pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+            labelled = table.replace_schema_metadata(metadata)
+            pq.write_table(labelled, temporary, compression="zstd", write_page_checksum=True)
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
-        """Read a predictions file; PredictionsError names the file and what is wrong with it."""
+        """Return the predictions in a file; PredictionsError says what is wrong with a missing or damaged one."""
         if not path.is_file():
             raise PredictionsError(f"{path}: there is no such predictions file; run the step that trains this network")
         try:
-            table = pq.read_table(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise PredictionsError(f"{path}: not a readable parquet file ({error}); delete it and run again") from error
+            table = pq.read_table(path, page_checksum_verification=True)
+            frame = table.to_pandas(ignore_metadata=True)
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            raise PredictionsError(
+                f"{path}: not a readable parquet file ({_one_line(error)}); delete it and run the same command again"
+            ) from error
         stored = (table.schema.metadata or {}).get(METADATA_KEY)
         if stored is None:
-            raise PredictionsError(f"{path}: a parquet file without cxr_kd's metadata: not a predictions file")
-        return cls(table.to_pandas(), _read_metadata(stored, path), source=str(path))
+            raise PredictionsError(f"{path}: a parquet file without cxr_kd's metadata, so not a predictions file")
+        return cls(frame, _read_metadata(stored, path), source=str(path))
+
+
+def _one_line(error: Exception) -> str:
+    """The first line of an error's text, shortened: those of damaged files quote their bytes."""
+    return next(iter(str(error).splitlines()), type(error).__name__)[:120]
 
 
 def _read_metadata(stored: bytes, path: Path) -> PredictionsMetadata:
-    """The metadata of a predictions file; PredictionsError names each key that is missing or wrong."""
+    """Return the metadata of a predictions file; PredictionsError names each key that is missing or wrong."""
     try:
-        return PredictionsMetadata.model_validate_json(stored)
+        return PredictionsMetadata.model_validate_json(stored, strict=True)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'all of it'}: {e['msg']}" for e in error.errors())
-        raise PredictionsError(f"{path}: its metadata do not hold what they must ({wrong}); run again") from error
+        raise PredictionsError(f"{path}: its metadata are wrong ({wrong}); train this run again") from error
 
 
 def _check(frame: pd.DataFrame, findings: tuple[str, ...], source: str) -> None:
-    """Raise PredictionsError, naming the column and the first bad row, unless the frame keeps the promises."""
+    """Raise PredictionsError unless the frame is as `Predictions` describes it."""
+    if len(set(findings)) < len(findings):
+        raise PredictionsError(f"{source}: a finding is named twice: {', '.join(findings)}")
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()]
+        raise PredictionsError(f"{source}: several columns {', '.join(map(str, twice))}; one is needed")
     needed = ["image_id", "patient_id", *(f"{part}:{f}" for f in findings for part in ("label", "logit"))]
     missing = [column for column in needed if column not in frame.columns]
     if missing:
@@ -131,23 +146,29 @@ def _check(frame: pd.DataFrame, findings: tuple[str, ...], source: str) -> None:
         raise PredictionsError(f"{source}: no row; there is nothing to evaluate")
     for column in ("image_id", "patient_id"):
         wrong = ~frame[column].map(lambda value: isinstance(value, str) and value != "")
-        _refuse(frame, wrong.to_numpy(), source, column, "a non-empty text is needed")
-    _refuse(frame, frame["image_id"].duplicated().to_numpy(), source, "image_id", "each image must stand there once")
+        _refuse(frame, wrong.to_numpy(), source, column, "non-empty text is needed")
+    _refuse(frame, frame["image_id"].duplicated().to_numpy(), source, "image_id", "each image must have one row")
     for finding in findings:
         label, logit = (_numbers(frame, f"{part}:{finding}", source) for part in ("label", "logit"))
         _refuse(frame, ~(np.isnan(label) | np.isin(label, (0, 1))), source, f"label:{finding}", "allowed: 0, 1, NaN")
-        _refuse(frame, ~np.isfinite(logit), source, f"logit:{finding}", "a finite number is needed: did training fail?")
+        _refuse(frame, ~np.isfinite(logit), source, f"logit:{finding}", "must be a finite float32: did training fail?")
 
 
 def _numbers(frame: pd.DataFrame, column: str, source: str) -> np.ndarray:
-    """A column as float64; PredictionsError where it is not numeric."""
+    """Return a column as float32; PredictionsError if it is not numeric."""
     if not pd.api.types.is_numeric_dtype(frame[column]):
         raise PredictionsError(f"{source}: column {column} is {frame[column].dtype}; numbers are needed")
-    return frame[column].to_numpy(np.float64)
+    return _float32(frame[column].to_numpy(np.float64, na_value=np.nan))
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    """The values as float32; those too large for it become infinite, which `_check` refuses."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def _refuse(frame: pd.DataFrame, wrong: np.ndarray, source: str, column: str, needed: str) -> None:
-    """Raise PredictionsError for the first row where `wrong` is true."""
+    """Raise PredictionsError for the first row where `wrong` (N,) is true."""
     if wrong.any():
         row = int(np.argmax(wrong))
         image, value = frame["image_id"].iloc[row], frame[column].iloc[row]

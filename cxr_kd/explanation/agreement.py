@@ -1,4 +1,6 @@
-"""How much two networks' maps agree, measured on the images where a finding is."""
+"""How much the evidence of two networks agrees, measured where a finding is present."""
+
+from __future__ import annotations
 
 import numpy as np
 import pandas as pd
@@ -8,72 +10,73 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import Side
 from cxr_kd.distill.map_losses import cosine
 from cxr_kd.distill.outputs import observe
-from cxr_kd.evaluation.uncertainty import interval
+from cxr_kd.evaluation.ablation import AGREEMENT_COLUMNS
+from cxr_kd.evaluation.resampling import interval, resample_patients
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, compared_arms
+from cxr_kd.study.settings import Evaluation
 from cxr_kd.training.finished_run import load_run
 
-BATCH = 64
-COLUMNS = tuple(f"{what}{end}" for what in ("agreement", "agreement_difference") for end in ("", "_low", "_high"))
+BATCH_SIZE = 64
 
 
 def agreement_of_students(study: Study, data: Prepared) -> pd.DataFrame:
-    """How much each student of an ablation agrees with the reference's teacher on the test side: a row an arm.
+    """Return how much each compared student agrees with the reference's teacher on the test side: one row per arm.
 
-    Columns: arm, agreement, agreement_low, agreement_high (`mean_agreement`, of the mean over seeds), and the same of
-    agreement_difference, from the reference. Of several teachers the first; no rows where the reference has none.
+    Columns: arm; agreement, agreement_low, agreement_high (`mean_agreement` of the mean over seeds); and
+    agreement_difference, _low, _high: the paired difference from the reference. If the reference has several teachers,
+    the first is used. Empty without an ablation, or if the reference has no teacher.
     """
-    arms = all_arms(study)
-    named = compared_arms(study)
-    if not named or not arms[named[0]][0].teachers:
-        return pd.DataFrame(columns=["arm", *COLUMNS])
-    reference = named[0]
-    teachers = [load_run(study, study.teacher_runs(run)[0], data) for run in arms[reference]]
+    arms, runs_of = compared_arms(study), all_arms(study)
+    if not arms or not runs_of[arms[0]][0].teachers:
+        return pd.DataFrame(columns=["arm", *AGREEMENT_COLUMNS])
+    teachers = [load_run(study, study.teacher_runs(run)[0], data) for run in runs_of[arms[0]]]
     patients = data.table.select(data.split.test).frame["patient_id"].to_numpy(str)
-    resample = {"resamples": study.evaluation.resamples, "seed": study.evaluation.seed}
-    values, rows = {}, []
-    for arm in named:
-        of_seeds = [
-            map_agreement(load_run(study, run, data), teacher, data)
-            for run, teacher in zip(arms[arm], teachers, strict=True)
-        ]
-        values[arm] = np.mean(of_seeds, axis=0)
-        own = mean_agreement(values[arm], patients, **resample)
-        difference = mean_agreement(values[arm] - values[reference], patients, **resample)
-        rows.append({"arm": arm, **dict(zip(COLUMNS, (*own, *difference), strict=True))})
+    agreements = {
+        arm: np.mean(
+            [
+                evidence_agreement(load_run(study, run, data), teacher, data)
+                for run, teacher in zip(runs_of[arm], teachers, strict=True)
+            ],
+            axis=0,
+        )
+        for arm in arms
+    }
+    rows = []
+    for arm, of_arm in agreements.items():
+        own = mean_agreement(of_arm, patients, study.evaluation)
+        difference = mean_agreement(of_arm - agreements[arms[0]], patients, study.evaluation)
+        rows.append({"arm": arm, **dict(zip(AGREEMENT_COLUMNS, (*own, *difference), strict=True))})
     return pd.DataFrame(rows)
 
 
-def map_agreement(network: CxrClassifier, other: CxrClassifier, data: Prepared, side: Side = "test") -> np.ndarray:
-    """The cosine (N, L) of two networks' signed maps of each image and finding of a side; NaN where the finding is not.
+def evidence_agreement(first: CxrClassifier, second: CxrClassifier, data: Prepared, side: Side = "test") -> np.ndarray:
+    """Return the cosine of two networks' evidence for each image and finding of a side, (N, L).
 
-    From -1 to 1, higher is more alike; what `map_losses.map_cosine` pulls towards 1 (its sources are named there).
+    NaN where the finding is absent or its label unknown. From -1 to 1; higher means more alike. The loss
+    `distill.map_losses.map_cosine` pulls this value towards 1 (it names its sources).
     """
-    batches = data.batches(side, BATCH)
-    networks = (network.eval(), other.eval())
-    parts = []
+    networks = (first.eval(), second.eval())
+    cosines = []
     with torch.inference_mode():
-        for batch in batches.epoch(0):
-            maps = [observe(each, batch.images, {"evidence"}).part("evidence") for each in networks]
+        for batch in data.batches(side, BATCH_SIZE).epoch(0):
+            evidence = [observe(network, batch.images, {"evidence"}).part("evidence") for network in networks]
             present = (batch.labels == 1) & batch.known
-            parts.append(torch.where(present, cosine(*maps), torch.nan))
-    return torch.cat(parts).numpy()
+            cosines.append(torch.where(present, cosine(*evidence), torch.nan))
+    return torch.cat(cosines).numpy()
 
 
-def mean_agreement(
-    agreements: np.ndarray, patients: np.ndarray, *, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float, float]:
-    """The mean of cosines (N, L) over images and findings, NaN left out, with its 95 % interval over patients (N,).
+def mean_agreement(agreements: np.ndarray, patients: np.ndarray, settings: Evaluation) -> tuple[float, float, float]:
+    """Return the mean of cosines (N, L) over images and findings with its 95 % interval over patients: mean, low, high.
 
-    Differences of two networks' cosines give the paired difference. Whole patients are drawn, as in
-    `evaluation.uncertainty`.
+    `patients`: the patient of each image, (N,). NaN cosines are left out. For a paired difference, pass the difference
+    of two networks' cosines.
     """
-    _, groups = np.unique(patients, return_inverse=True)
-    there = np.isfinite(agreements)
-    sums = np.bincount(groups, np.where(there, agreements, 0).sum(axis=1))
-    counts = np.bincount(groups, there.sum(axis=1))
-    drawn = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), resamples)
+    numbers, drawn = resample_patients(patients, settings)
+    present = np.isfinite(agreements)
+    sums = np.bincount(numbers, np.where(present, agreements, 0).sum(axis=1))  # (P,) per patient
+    counts = np.bincount(numbers, present.sum(axis=1))
     with np.errstate(invalid="ignore"):
         resampled, estimate = (drawn @ sums) / (drawn @ counts), sums.sum() / counts.sum()
     low, high = interval(resampled)

@@ -1,8 +1,10 @@
 """Maps of all findings in one forward pass: Grad-CAM at the last feature map, without a backward pass.
 
-Every network here pools its last map globally and has a small head, so the gradient that Grad-CAM (Selvaraju et al.,
-ICCV 2017, equations 1 and 2) averages over positions is the head's Jacobian, which is known in closed form.
+Every network here pools its last feature map globally and has a small head. The gradient that Grad-CAM (Selvaraju et
+al., ICCV 2017, equations 1 and 2) averages over positions is therefore the head's Jacobian, which has a closed form.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -16,20 +18,21 @@ from cxr_kd.models.classifier import CxrClassifier
 def maps(
     model: CxrClassifier, images: torch.Tensor, findings: Sequence[str] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give logits (B, L) and maps (B, F, h, w), one for each of `findings` (all of the model's, in its order).
+    """Return logits (B, L) of all findings, and maps (B, F, h, w) of `findings` (default: all, in the model's order).
 
-    A map is relu(sum_k d logit / d pooled_k * A_k): h * w times Grad-CAM's, in logits, not stretched, so that maps of
-    several images share one scale and "no evidence" stays zero. Differentiable in the model's weights and in the
-    images; leaves no gradient behind. Raises ModelError for a finding that the model doesn't have.
+    A map is the relu of the finding's evidence, relu(sum_k d logit / d pooled_k * A_k): h * w times Grad-CAM's map, in
+    logits. It is not stretched to its own maximum, so that the maps of several images share one scale and "no evidence"
+    stays zero. Differentiable in the model's weights and in the images; no gradient is accumulated. Raises ModelError
+    for a finding that the model does not have.
     """
     features = model.features(images)  # (B, K, h, w)
     pooled = model.pool(features)  # (B, K)
-    evidence = F.relu(model.evidence(features, pooled))  # (B, L, h, w)
-    return model.head(pooled), evidence if findings is None else evidence[:, _positions(model, findings)]
+    found = F.relu(model.evidence(features, pooled))  # (B, L, h, w)
+    return model.head(pooled), found if findings is None else found[:, _positions(model, findings)]
 
 
 def upsample(maps: torch.Tensor, size: int) -> torch.Tensor:
-    """Bring maps (B, L, h, w) to (B, L, size, size) bilinearly, each cell's value at the cell's centre."""
+    """Return maps (B, L, h, w) as (B, L, size, size): bilinear, each cell's value at the cell's centre."""
     return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
 
 

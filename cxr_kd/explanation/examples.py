@@ -1,7 +1,9 @@
-"""Test images to look at, drawn by a rule that no result can influence, and every network's map of each."""
+"""Test images to show in the report, chosen without looking at any network, and every network's map of each."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +13,16 @@ from cxr_kd.data.prepare import Prepared
 if TYPE_CHECKING:
     from cxr_kd.models.classifier import CxrClassifier
 
-Box = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]  # x, y, width, height as fractions of the image
+LOOKED_UP = 50  # images per finding that are searched for a mask or box: masks of phantoms are drawn when asked for
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One image and one finding of it.
+    """One image and one finding of it, with what each network says about that finding.
 
-    image: (S, S) uint8; truth: a mask, bool (h, w), or a box (x, y, width, height as fractions of the image), or None
-    where nobody marked it; maps: network -> (h, w), at least 0, in logits; logits: network -> logit.
+    image: (S, S) uint8. label: 1, 0 or NaN. maps: network -> map (h, w), at least 0, in logits. logits: network ->
+    logit. place: where the finding is: a mask, bool (H, W), a box, or None if it is not marked.
     """
 
     image: np.ndarray
@@ -28,35 +31,36 @@ class Example:
     label: float
     maps: Mapping[str, np.ndarray]
     logits: Mapping[str, float]
-    truth: np.ndarray | Box | None = field(default=None)
+    place: np.ndarray | Box | None = None
 
 
-def choose(data: Prepared, count: int, *, seed: int = 0) -> list[tuple[str, str]]:
-    """Draw `count` pairs (image id, finding) from the test side: positives only, as many findings as there are.
+def choose_examples(data: Prepared, count: int, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Return at most `count` pairs (image id, finding) of positive test images, of as many findings as possible.
 
-    Findings come in the order of a seeded shuffle, those with a marked image first; within a finding, marked images
-    come before others. No network is asked, so that no good-looking map is picked.
+    Images and findings are shuffled with `seed`. Findings with a marked image come first; within a finding, marked
+    images come first. No network takes part, so that nobody picks a map that looks good. No image is chosen twice.
     """
     random = np.random.default_rng(seed)
     frame = data.table.select(data.split.test).frame
-    queues = {}
-    for finding in random.permutation(list(data.table.findings)):
-        image_ids = list(random.permutation(frame.loc[frame[finding] == 1, "image_id"].to_numpy(str)))
-        marked = [image_id for image_id in image_ids[:50] if truth(data, image_id, finding) is not None]
-        queues[str(finding)] = marked + [image_id for image_id in image_ids if image_id not in marked], bool(marked)
-    order = sorted(queues, key=lambda finding: not queues[finding][1])
-    rounds = max(len(queue) for queue, _ in queues.values())
-    chosen: list[tuple[str, str]] = []
-    for turn in range(rounds):
+    images: dict[str, list[str]] = {}  # finding -> its positive images in the order in which they are taken
+    with_mark = set()
+    for finding in map(str, random.permutation(list(data.table.findings))):
+        positive = [str(each) for each in random.permutation(frame.loc[frame[finding] == 1, "image_id"].to_numpy(str))]
+        marked = [each for each in positive[:LOOKED_UP] if marked_place(data, each, finding) is not None]
+        images[finding] = marked + [each for each in positive if each not in marked]
+        with_mark |= {finding} if marked else set()
+    order = sorted(images, key=lambda finding: finding not in with_mark)
+    chosen: dict[str, str] = {}  # image id -> finding
+    for turn in range(max(map(len, images.values()))):
         for finding in order:
-            queue = [image_id for image_id in queues[finding][0] if image_id not in dict(chosen)]
-            if turn < len(queues[finding][0]) and queue and len(chosen) < count:
-                chosen.append((str(queue[0]), finding))
-    return chosen
+            left = [image_id for image_id in images[finding] if image_id not in chosen]
+            if turn < len(images[finding]) and left and len(chosen) < count:
+                chosen |= {left[0]: finding}
+    return list(chosen.items())
 
 
-def truth(data: Prepared, image_id: str, finding: str) -> np.ndarray | Box | None:
-    """Where a finding is on an image: its mask, else its box, else None."""
+def marked_place(data: Prepared, image_id: str, finding: str) -> np.ndarray | Box | None:
+    """Return where a finding is on an image: its mask, else its box, else None."""
     if data.table.masks is not None:
         mask = data.table.masks(image_id).get(finding)
         return mask if mask is not None and mask.any() else None
@@ -68,13 +72,13 @@ def truth(data: Prepared, image_id: str, finding: str) -> np.ndarray | Box | Non
     return x, y, width, height
 
 
-def explain(
-    networks: Mapping[str, "CxrClassifier"], data: Prepared, chosen: Sequence[tuple[str, str]]
+def explain_examples(
+    networks: Mapping[str, CxrClassifier], data: Prepared, chosen: Sequence[tuple[str, str]]
 ) -> list[Example]:
-    """Every network's map and logit of each chosen finding, in one pass a network."""
+    """Return each chosen pair (image id, finding) with every network's map and logit; one pass per network."""
     image_ids = [image_id for image_id, _ in chosen]
     images = data.cache.pixels(data.cache.rows(image_ids))  # (B, S, S)
-    answers = {name: _one_pass(network, images) for name, network in networks.items()}
+    outputs = {name: _one_pass(network, images) for name, network in networks.items()}
     frame = data.table.select(image_ids).frame
     examples = []
     for row, (image_id, finding) in enumerate(chosen):
@@ -85,20 +89,20 @@ def explain(
                 image_id=image_id,
                 finding=finding,
                 label=float(frame[finding].iloc[row]),
-                maps={name: shown[row, column] for name, (_, shown) in answers.items()},
-                logits={name: float(logits[row, column]) for name, (logits, _) in answers.items()},
-                truth=truth(data, image_id, finding),
+                maps={name: found[row, column] for name, (_, found) in outputs.items()},
+                logits={name: float(logits[row, column]) for name, (logits, _) in outputs.items()},
+                place=marked_place(data, image_id, finding),
             )
         )
     return examples
 
 
-def _one_pass(network: "CxrClassifier", images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _one_pass(network: CxrClassifier, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logits (B, L) and maps (B, L, h, w)."""
     import torch
 
     from cxr_kd.explanation.cam import maps
 
     with torch.inference_mode():
-        logits, shown = maps(network.eval(), torch.from_numpy(images).unsqueeze(1))
-    return logits.numpy(), shown.numpy()
+        logits, found = maps(network.eval(), torch.from_numpy(images).unsqueeze(1))
+    return logits.numpy(), found.numpy()

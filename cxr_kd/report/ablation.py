@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_kd.evaluation.ablation import LEVEL
+from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.models import registry
 from cxr_kd.report.headline import FEW_PATIENTS
@@ -124,7 +124,7 @@ def difference_table(comparisons: pd.DataFrame, study: Study) -> Table:
     note = (
         f"p: two-sided, from the bootstrap over patients of the mean over seeds; corrected (Holm) for the {len(rows)} "
         f"arms. The smallest that {study.evaluation.resamples:,} resamples give is {smallest:.2g} before correction "
-        f"and {smallest * len(rows):.2g} after it. Shown: corrected p below {LEVEL:g}, and all seeds on one side."
+        f"and {smallest * len(rows):.2g} after it. Shown: corrected p below {ALPHA:g}, and all seeds on one side."
     )
     return Table("Each arm against the reference", columns, rows, note, frozenset({0, 1}), frozenset({0, 1}))
 
@@ -149,12 +149,12 @@ def cost_table(comparisons: pd.DataFrame, arms: pd.DataFrame, study: Study) -> T
     """One row an arm: what it cost, and what it brought over the same student alone."""
     named, rows = variants_of(study), []
     for arm, row in records(arms, "arm").items():
-        taught = row["asking_seconds"] > 0
-        before = duration(row["teacher_seconds"]) if taught else DASH
-        asking = Cell(duration(row["asking_seconds"]), f"{row['answers_mb']:.1f} MB") if taught else DASH
+        taught = row["answering_seconds"] > 0
+        before = duration(row["teacher_training_seconds"]) if taught else DASH
+        asking = Cell(duration(row["answering_seconds"]), f"{row['answers_mb']:.1f} MB") if taught else DASH
         rows.append([
-            Cell(named[arm].changes, style=named[arm].style), duration(row["seconds"]), before, asking,
-            estimate(row["alone"], row["alone_low"], row["alone_high"], signed=True),
+            Cell(named[arm].changes, style=named[arm].style), duration(row["training_seconds"]), before, asking,
+            estimate(row["over_control"], row["over_control_low"], row["over_control_high"], signed=True),
         ])  # fmt: skip
     columns = (CHANGED, "Training the student", "Training the teacher", "Asking it, and what is kept",
                "Mean AUROC, arm minus alone")  # fmt: skip

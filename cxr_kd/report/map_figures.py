@@ -38,7 +38,7 @@ def explanation(rows: Sequence[Example], styles: Mapping[str, ArmStyle]) -> Figu
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for row, axes in zip(rows, grid, strict=True):
         _radiograph(axes[0], row, finding_name(row.finding))
-        _radiograph(axes[1], row, f"{_said(row.label)}, {'outlined' if row.truth is not None else 'not outlined'}")
+        _radiograph(axes[1], row, f"{_said(row.label)}, {'outlined' if row.place is not None else 'not outlined'}")
         _truth(axes[1], row)
         for panel, style in zip(axes[2:], shown, strict=True):
             _map(panel, row, style, top)
@@ -63,10 +63,10 @@ def _radiograph(axes: Axes, row: Example, title: str) -> None:
 
 def _truth(axes: Axes, row: Example, width: float = 1.4) -> None:
     """Outline the truth where there is one."""
-    if isinstance(row.truth, np.ndarray):
-        outline(axes, Picture(row.image, masks={row.finding: row.truth}), {row.finding: TRUTH}, width)
-    elif row.truth is not None:
-        outline(axes, Picture(row.image, boxes={row.finding: row.truth}), {row.finding: TRUTH}, width)
+    if isinstance(row.place, np.ndarray):
+        outline(axes, Picture(row.image, masks={row.finding: row.place}), {row.finding: TRUTH}, width)
+    elif row.place is not None:
+        outline(axes, Picture(row.image, boxes={row.finding: row.place}), {row.finding: TRUTH}, width)
 
 
 def _map(axes: Axes, row: Example, style: ArmStyle, top: float) -> None:

@@ -13,7 +13,7 @@ from cxr_kd.data.images.decode import decode
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.table import CxrTable
 from cxr_kd.errors import DataError
-from cxr_kd.explanation.examples import Example, choose, truth
+from cxr_kd.explanation.examples import Example, choose_examples, marked_place
 from cxr_kd.files import written_whole
 from cxr_kd.report.data_figures import Picture
 from cxr_kd.report.style import finding_name, to_png
@@ -28,11 +28,11 @@ def keep(figure: Figure, path: Path) -> Figure:
 
 
 def contact_pictures(data: Prepared) -> list[Picture]:
-    """One test image for each finding, drawn as `examples.choose` draws, with its mask or box; one without any."""
+    """One test image per finding, chosen by `choose_examples`, with its mask or box; and one without a finding."""
     pictures = []
-    chosen = {finding: image_id for image_id, finding in reversed(choose(data, len(data.table.findings)))}
+    chosen = {finding: image_id for image_id, finding in reversed(choose_examples(data, len(data.table.findings)))}
     for finding, image_id in reversed(chosen.items()):
-        where = truth(data, image_id, finding)
+        where = marked_place(data, image_id, finding)
         picture = Picture(_image(data, image_id), finding_name(finding))
         if isinstance(where, tuple):
             picture = replace(picture, boxes={finding: where})
@@ -87,7 +87,7 @@ def caption(data: Prepared, examples: Sequence[Example]) -> str:
     """What a figure of maps shows, in a sentence for the report."""
     rows, columns = next(iter(examples[0].maps.values())).shape
     kind = "phantoms" if data.table.kind == "phantom" else "radiographs"
-    marked = sum(example.truth is not None for example in examples)
+    marked = sum(example.place is not None for example in examples)
     return (
         f"{len(examples)} test {kind}, drawn at random among those with the finding; {marked} of them with its place "
         f"known (outlined). Maps of {rows} x {columns} cells, all on one scale."

@@ -1,4 +1,4 @@
-"""AUROC and average precision agree with scikit-learn: ties, weights, unknown labels, and every column of weights."""
+"""AUROC and average precision agree with scikit-learn for ties, weights and unknown labels."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SIZES = st.tuples(st.integers(2, 60), st.integers(1, 12), st.integers(1, 40), st
 
 
 def reference(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """scikit-learn's AUROC and average precision over known labels of weight, NaN where a side weighs nothing."""
+    """scikit-learn's AUROC and average precision over known labels with weight; NaN if one side has no weight."""
     used = ~np.isnan(labels) & (weights > 0)
     labels, scores, weights = labels[used], scores[used], weights[used]
     if len(np.unique(labels)) < 2:
@@ -26,7 +26,7 @@ def reference(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tu
 @settings(max_examples=150, deadline=None)
 @given(SIZES)
 def test_agrees_with_scikit_learn_for_each_image_weight(sizes: tuple[int, int, int, int]) -> None:
-    images, levels, _, seed = sizes  # few levels: many ties, between positives and negatives too
+    images, levels, _, seed = sizes  # few levels give many ties, also between positives and negatives
     random = np.random.default_rng(seed)
     labels = random.choice([0.0, 1.0, np.nan], size=(images, 2), p=[0.5, 0.35, 0.15])
     scores = random.integers(0, levels, size=(images, 2)).astype(np.float32)
@@ -43,7 +43,7 @@ def test_patient_multiplicities_agree_with_scikit_learn(sizes: tuple[int, int, i
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, size=images).astype(float)
     scores, groups = random.integers(0, levels, size=images).astype(float), random.integers(0, patients, size=images)
-    weights = random.integers(0, 4, size=(patients, CHUNK + 2)).astype(float)  # over one chunk, so that both are seen
+    weights = random.integers(0, 4, size=(patients, CHUNK + 2)).astype(float)  # more than one chunk
     ours = rank(labels, scores, groups, patients).both(weights)
     for column in (0, CHUNK - 1, CHUNK, CHUNK + 1):
         expected = reference(labels, scores, weights[groups, column])
@@ -52,7 +52,7 @@ def test_patient_multiplicities_agree_with_scikit_learn(sizes: tuple[int, int, i
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_auroc_depends_on_ranks_only_and_turns_around(seed: int) -> None:
+def test_auroc_depends_on_ranks_only_and_is_mirrored_by_negated_scores(seed: int) -> None:
     random = np.random.default_rng(seed)
     labels = np.tile([0.0, 1.0], 15)[:, None]
     scores = random.integers(-3, 4, size=(30, 1)).astype(float)
@@ -69,7 +69,7 @@ def test_known_values() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
-def test_a_finding_with_one_side_only_is_undefined(value: float) -> None:
+def test_a_finding_without_positives_or_without_negatives_is_undefined(value: float) -> None:
     labels = np.full((5, 1), value)
     assert np.isnan(auroc(labels, np.arange(5.0)[:, None])).all()
     assert np.isnan(average_precision(labels, np.arange(5.0)[:, None])).all()

@@ -1,4 +1,4 @@
-"""Agreement of maps is a cosine over what is there, with an interval over patients."""
+"""Agreement is the cosine of evidence where a finding is present, with an interval over patients."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,9 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import Split
 from cxr_kd.distill.map_losses import map_cosine
 from cxr_kd.distill.outputs import observe
-from cxr_kd.explanation.agreement import map_agreement, mean_agreement
+from cxr_kd.explanation.agreement import evidence_agreement, mean_agreement
 from cxr_kd.models.build import build
+from cxr_kd.study.settings import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +30,16 @@ def network(seed: int):
     return model
 
 
-def test_a_network_agrees_with_itself_and_no_other(data):
-    same, other = map_agreement(network(0), network(0), data), map_agreement(network(0), network(1), data)
+def test_a_network_agrees_with_itself_more_than_with_another(data):
+    same, other = evidence_agreement(network(0), network(0), data), evidence_agreement(network(0), network(1), data)
     labels = data.table.select(data.split.test).labels()
-    np.testing.assert_array_equal(np.isfinite(same), labels == 1)  # only where the finding is
+    np.testing.assert_array_equal(np.isfinite(same), labels == 1)  # only where the finding is present
     np.testing.assert_allclose(same[labels == 1], 1, atol=1e-5)
     assert np.nanmean(other) < 0.9
-    np.testing.assert_allclose(other, map_agreement(network(1), network(0), data), atol=1e-5)
+    np.testing.assert_allclose(other, evidence_agreement(network(1), network(0), data), atol=1e-5)
 
 
-def test_it_is_what_the_loss_pulls(data):
+def test_agreement_is_the_cosine_that_the_loss_increases(data):
     first, second = network(0), network(1)
     (batch,) = data.batches("test", 64).epoch(0)
     with torch.no_grad():
@@ -47,7 +48,7 @@ def test_it_is_what_the_loss_pulls(data):
     seen = torch.full_like(two.logits, -1.0)
     seen[image, 0] = 5.0  # the only finding that the teacher sees
     loss = map_cosine(one.evidence, two.evidence, seen)
-    others = map_agreement(first, second, data)
+    others = evidence_agreement(first, second, data)
     weights = torch.relu(seen - seen.mean(dim=0))
     assert (weights > 0).sum() == 1
     assert 1 - loss.item() == pytest.approx(others[image, 0], abs=1e-4)
@@ -55,9 +56,9 @@ def test_it_is_what_the_loss_pulls(data):
 
 def test_the_interval_is_over_patients():
     values = np.array([[1.0, np.nan], [0.0, np.nan], [0.5, 0.5], [np.nan, np.nan]])
-    estimate, low, high = mean_agreement(values, np.array(["a", "b", "c", "d"]), resamples=500)
+    estimate, low, high = mean_agreement(values, np.array(["a", "b", "c", "d"]), Evaluation(resamples=500))
     assert estimate == pytest.approx(0.5)
     assert 0 <= low < 0.5 < high <= 1
-    of_one = mean_agreement(np.full((6, 2), 0.3), np.array(["a"] * 6), resamples=50)
+    of_one = mean_agreement(np.full((6, 2), 0.3), np.array(["a"] * 6), Evaluation(resamples=50))
     assert of_one == pytest.approx((0.3, 0.3, 0.3))
-    assert np.isnan(mean_agreement(np.full((2, 2), np.nan), np.array(["a", "b"]), resamples=50)[0])
+    assert np.isnan(mean_agreement(np.full((2, 2), np.nan), np.array(["a", "b"]), Evaluation(resamples=50))[0])

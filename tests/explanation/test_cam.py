@@ -1,4 +1,4 @@
-"""One-pass maps: the same as Grad-CAM's, for all findings, differentiable, and nothing left behind."""
+"""Maps of one pass equal Grad-CAM's for all findings, are differentiable, and leave no gradients or hooks behind."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ SIZE = 96
 def model(request):
     torch.manual_seed(0)
     model = build(request.param, FINDINGS, image_size=SIZE).eval()
-    # A trained head's size: a fresh one's maps are so faint that the library's 1e-7 in the stretching shows.
+    # Weights of the size that a trained head has: with smaller maps, the 1e-7 that the library adds would matter.
     nn.init.normal_(model.head.output.weight)
     return model
 
@@ -34,7 +34,7 @@ def radiographs(batch: int, size: int = SIZE) -> torch.Tensor:
     return torch.rand(batch, 1, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def test_agrees_with_pytorch_grad_cam(model):
+def test_maps_agree_with_pytorch_grad_cam(model):
     images = radiographs(2)
     with torch.no_grad():
         logits, found = maps(model, images)
@@ -46,11 +46,11 @@ def test_agrees_with_pytorch_grad_cam(model):
             # Grad-CAM's weights are means over cells; the library stretches each map before and after resizing it.
             ours = scale_cam_image(scale_cam_image(found[:, position].numpy() / cells, (SIZE, SIZE)))
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    model.zero_grad()  # the library leaves gradients behind
+    model.zero_grad()  # the library leaves gradients
 
 
-def test_agrees_with_the_gradient_itself(model):
-    """The same without stretching: mean gradient of each logit over the cells, by autograd."""
+def test_maps_agree_with_autograd(model):
+    """The weights are the mean gradient of each logit over the cells; nothing is stretched."""
     images = radiographs(2)
     features = model.features(images).detach().requires_grad_()
     logits = model.head(model.pool(features))
@@ -63,17 +63,17 @@ def test_agrees_with_the_gradient_itself(model):
         torch.testing.assert_close(found[:, position], expected.detach(), rtol=1e-3, atol=1e-5)
 
 
-def test_a_choice_of_findings_in_its_own_order(model):
+def test_maps_of_some_findings_come_in_the_requested_order(model):
     with torch.no_grad():
         logits, everything = maps(model, radiographs(1))
         chosen_logits, chosen = maps(model, radiographs(1), ["Edema", "Mass"])
-    torch.testing.assert_close(chosen, everything[:, [2, 0]], rtol=1e-5, atol=1e-5)  # sums in another order
+    torch.testing.assert_close(chosen, everything[:, [2, 0]], rtol=1e-5, atol=1e-5)  # summed in another order
     assert torch.equal(chosen_logits, logits)
     with pytest.raises(ModelError, match="has no finding 'Tumour'; it has: Mass, Nodule, Edema"):
         maps(model, radiographs(1), ["Tumour"])
 
 
-def test_a_student_can_be_taught_maps_and_nothing_is_left_behind(model):
+def test_maps_have_gradients_and_leave_no_gradients_or_hooks_behind(model):
     parameter = next(model.backbone.parameters())
     _, found = maps(model, radiographs(1))
     assert parameter.grad is None
@@ -110,8 +110,8 @@ def test_maps_are_never_negative_and_scale_with_the_logits(seed, factor, hardswi
 
 @settings(deadline=None, max_examples=30)
 @given(seed=seeds)
-def test_with_a_linear_head_a_map_holds_all_the_evidence_for_its_finding(seed):
-    """The mean of a map before its relu is logit minus bias; opposite logits therefore give it in two halves."""
+def test_with_a_linear_head_the_mean_evidence_is_the_logit_without_its_bias(seed):
+    """Evidence is the map minus the map of the negated head, because a map keeps only the positive part."""
     model = tiny(LinearHead(5, 3), seed)
     with torch.no_grad():
         logits, evidence_for = maps(model, radiographs(2, 8))
@@ -121,13 +121,13 @@ def test_with_a_linear_head_a_map_holds_all_the_evidence_for_its_finding(seed):
     torch.testing.assert_close(mean, logits - model.head.output.bias)
 
 
-def test_gradients_of_maps_are_right():
+def test_gradients_of_maps_agree_with_finite_differences():
     model = tiny(HardswishHead(5, 7, 3), 1)
     images = 0.1 + 0.8 * torch.rand(1, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(lambda x: maps(model, x), (images.requires_grad_(),))
 
 
-def test_upsampling_keeps_the_range_the_mean_and_the_place():
+def test_upsampling_keeps_range_mean_and_position():
     cell = torch.zeros(1, 1, 7, 7)
     cell[0, 0, 2, 5] = 3.0
     large = upsample(cell, 224)

@@ -1,4 +1,4 @@
-"""Which images are explained is drawn, never picked; the maps are those of the one pass."""
+"""Examples are drawn at random from positive test images; their maps come from one pass per network."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from cxr_kd import study as studies
 from cxr_kd.data.prepare import prepare
 from cxr_kd.explanation.cam import maps
-from cxr_kd.explanation.examples import choose, explain, truth
+from cxr_kd.explanation.examples import choose_examples, explain_examples, marked_place
 from cxr_kd.models.build import build
 
 STUDY = """
@@ -34,7 +34,7 @@ def data(tmp_path_factory):
 
 
 def test_chosen_images_are_positive_test_images_of_different_findings(data):
-    chosen = choose(data, 8)
+    chosen = choose_examples(data, 8)
     assert len(chosen) == 8
     assert len({image_id for image_id, _ in chosen}) == 8
     assert len({finding for _, finding in chosen}) == 8
@@ -44,23 +44,23 @@ def test_chosen_images_are_positive_test_images_of_different_findings(data):
         assert frame.loc[image_id, finding] == 1
 
 
-def test_the_choice_is_a_function_of_the_seed(data):
-    assert choose(data, 5) == choose(data, 5)
-    assert choose(data, 5) != choose(data, 5, seed=1)
+def test_the_seed_determines_the_choice(data):
+    assert choose_examples(data, 5) == choose_examples(data, 5)
+    assert choose_examples(data, 5) != choose_examples(data, 5, seed=1)
 
 
-def test_a_wrong_label_has_no_pixels(data):
-    """Label noise: what is reported but was not drawn has no mask, and is shown as such rather than left out."""
+def test_a_wrong_positive_label_has_no_marked_place(data):
+    """A finding that is reported but was not drawn (label noise) has no mask."""
     frame = data.table.frame
     for finding in data.table.findings:
-        fake_study = frame[(frame[finding] == 1) & ~frame[f"truth:{finding}"].astype(bool)]
-        for image_id in fake_study["image_id"]:
-            assert truth(data, image_id, finding) is None
+        wrong_positives = frame[(frame[finding] == 1) & ~frame[f"truth:{finding}"].astype(bool)]
+        for image_id in wrong_positives["image_id"]:
+            assert marked_place(data, image_id, finding) is None
 
 
 def test_an_example_holds_the_one_pass_map_of_its_finding(data):
     network = build("eeea_net_c2", data.table.findings, image_size=32).eval()
-    examples = explain({"it": network}, data, choose(data, 3))
+    examples = explain_examples({"it": network}, data, choose_examples(data, 3))
     for example in examples:
         column = data.table.findings.index(example.finding)
         with torch.no_grad():

@@ -5,16 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxr_kd.evaluation.ablation import compare_ablation, describe_arms, read_students
+from cxr_kd.evaluation.ablation import AGREEMENT_COLUMNS, compare_ablation, describe_arms
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 from cxr_kd.evaluation.study_results import compare_study, evaluate_study
-from cxr_kd.explanation.agreement import COLUMNS
 from cxr_kd.explanation.examples import Example
 from cxr_kd.files import write_json
 from cxr_kd.report import data_figures, map_figures
 from cxr_kd.report.style import arm_styles, to_png
 from cxr_kd.study import Study, load_study
-from cxr_kd.study.arms import arms_of
+from cxr_kd.study.arms import arms_of, compared_arms
 
 FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule", "Pneumonia", "Pleural_Thickening", "Hernia")
 SHA = "0123456789abcdef" * 4
@@ -83,8 +82,8 @@ def write_ablation(study: Study) -> None:
         if run.role == "teacher":
             write_json(study.run_folder(run) / "answers" / "record.json", {"seconds": 12.0 + run.seed, "views": 2})
             np.save(study.run_folder(run) / "answers" / "logits.npy", np.zeros(2**18, np.float16))
-    arms = list(read_students(study))
-    frame = pd.DataFrame({"arm": arms, **{column: 0.1 for column in COLUMNS}})
+    arms = list(compared_arms(study))
+    frame = pd.DataFrame({"arm": arms, **{column: 0.1 for column in AGREEMENT_COLUMNS}})
     compare_ablation(study).to_csv(study.runs_folder / "ablation.csv", index=False)
     describe_arms(study, frame).to_csv(study.runs_folder / "ablation-arms.csv", index=False)
 
@@ -165,14 +164,14 @@ def radiograph(seed: int = 0, size: int = 64) -> np.ndarray:
 
 def explained(study: Study) -> list[Example]:
     random, mask = np.random.default_rng(1), np.hypot(*(np.mgrid[:64, :64] - 40)) < 9
-    truths = (mask, (0.2, 0.3, 0.3, 0.25), None)
+    places = (mask, (0.2, 0.3, 0.3, 0.25), None)
     return [
         Example(
             radiograph(i), f"i{i}", FINDINGS[i], 1.0,
             maps={a: random.gamma(1, 1, (2, 2)) * (a != "eeea_net_c2_alone") for a in arm_styles(study)},
-            logits={a: float(random.normal()) for a in arm_styles(study)}, truth=truth,
+            logits={a: float(random.normal()) for a in arm_styles(study)}, place=place,
         )
-        for i, truth in enumerate(truths)
+        for i, place in enumerate(places)
     ]  # fmt: skip
 
 

@@ -8,11 +8,14 @@ import pytest
 from fake_study import ABLATION, write_study
 
 from cxr_kd.errors import PredictionsError
-from cxr_kd.evaluation.ablation import asked, compare_ablation, describe_arms, read_ablation, read_students
-from cxr_kd.evaluation.uncertainty import MEAN, compare, holm, p_value, paired
+from cxr_kd.evaluation.ablation import compare_ablation, describe_arms, question_arms, read_ablation
+from cxr_kd.evaluation.resampling import holm, p_value
+from cxr_kd.evaluation.study_results import read_predictions
+from cxr_kd.evaluation.uncertainty import MEAN, bootstrap_difference, compare
 from cxr_kd.report import ablation
 from cxr_kd.report.page import write_report
 from cxr_kd.study import load_study
+from cxr_kd.study.arms import compared_arms
 
 FROM = "eeea_net_c2_from_densenet161"
 
@@ -40,9 +43,8 @@ def means(comparisons: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_differences_are_the_arm_minus_the_reference_averaged_over_seeds(study, comparisons):
-    members = read_students(study)
-    settings = {"resamples": 500, "minimum_positives": 10}
-    expected = compare(members[FROM], members[f"{FROM}-better"], **settings).set_index("finding")
+    members = read_predictions(study, compared_arms(study))
+    expected = compare(members[FROM], members[f"{FROM}-better"], study.evaluation).set_index("finding")
     ours = comparisons[comparisons["arm"] == f"{FROM}-better"].set_index("finding")
     for column in ("auroc_difference", "auroc_low", "auroc_high", "average_precision_difference"):
         np.testing.assert_allclose(ours[column], expected[column], rtol=1e-9)
@@ -52,8 +54,8 @@ def test_differences_are_the_arm_minus_the_reference_averaged_over_seeds(study, 
 
 
 def test_p_is_corrected_over_findings_and_that_of_the_mean_over_arms(study, comparisons):
-    members = read_students(study)
-    resampled = paired(members[FROM], members[f"{FROM}-unsteady"], resamples=500, minimum_positives=10).resampled[0]
+    members = read_predictions(study, compared_arms(study))
+    resampled = bootstrap_difference(members[FROM], members[f"{FROM}-unsteady"], study.evaluation).resampled[0]
     arm = comparisons[comparisons["arm"] == f"{FROM}-unsteady"]
     np.testing.assert_allclose(arm["auroc_p"], p_value(resampled))
     findings = arm[arm["finding"] != MEAN]
@@ -105,11 +107,11 @@ def test_cost_counts_the_teacher_and_its_answers(study):
     arms = read_ablation(study)[1].set_index("arm")
     assert arms.index[0] == FROM
     row = arms.loc[f"{FROM}-same"]
-    assert (row["teacher_seconds"], row["asking_seconds"]) == (pytest.approx(83.4), pytest.approx(13.0))
+    assert (row["teacher_training_seconds"], row["answering_seconds"]) == (pytest.approx(83.4), pytest.approx(13.0))
     assert row["answers_mb"] == pytest.approx(0.5, abs=0.01)
-    assert arms.loc["eeea_net_c2_alone", "teacher_seconds"] == 0
-    assert np.isnan(arms.loc["eeea_net_c2_alone", "alone"])
-    assert arms.loc[FROM, "alone"] == pytest.approx(
+    assert arms.loc["eeea_net_c2_alone", "teacher_training_seconds"] == 0
+    assert np.isnan(arms.loc["eeea_net_c2_alone", "over_control"])
+    assert arms.loc[FROM, "over_control"] == pytest.approx(
         -means(compare_ablation(study)).loc["eeea_net_c2_alone"]["auroc_difference"]
     )
 
@@ -126,8 +128,8 @@ def test_files_of_another_ablation_are_refused(study):
 
 def test_a_study_without_an_ablation_says_so(make_study):
     study = make_study()
-    assert asked(study) == []
-    with pytest.raises(PredictionsError, match="asks no ablation; name its reference and its questions"):
+    assert question_arms(study) == []
+    with pytest.raises(PredictionsError, match="has no ablation; add one, with a reference and questions"):
         describe_arms(study, pd.DataFrame())
 
 
@@ -144,3 +146,11 @@ def test_what_an_arm_changes_is_said_from_the_settings(study, label, text):
     assert ablation.changes(run, reference) in (text, text.replace("place of 0.5", "place of logit_mse 0.5"))
     more = run.model_copy(update={"objective": {**reference.objective, "map_cosine": 0.1}, "views": 4})
     assert ablation.changes(more, reference) == "with map_cosine 0.1"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"seconds": null}', '{"seconds": "long"}'])
+def test_a_damaged_run_card_is_named(study, content):
+    path = study.run_folder(study.student_run("eeea_net_c2", "densenet161", 0)) / "card.json"
+    path.write_text(content)
+    with pytest.raises(PredictionsError, match=rf"{FROM}-seed0/card\.json: not the card of a finished run"):
+        describe_arms(study, pd.DataFrame({"arm": []}))

@@ -5,7 +5,7 @@ import pytest
 
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.study_results import compare_study, evaluate_study, read_arms, read_results
+from cxr_kd.evaluation.study_results import compare_study, evaluate_study, read_predictions, read_results
 from cxr_kd.evaluation.uncertainty import MEAN, compare, evaluate
 from cxr_kd.study import load_study
 from cxr_kd.study.arms import arms_of, controls
@@ -23,8 +23,8 @@ def test_arms_are_in_the_studys_order_with_their_seeds_and_controls(make_study) 
 def test_an_arm_of_several_seeds_is_their_mean(make_study) -> None:
     study = make_study(seeds=(0, 1))
     table = evaluate_study(study).set_index(["arm", "finding"])
-    members = read_arms(study)[FROM_CNN]
-    single = [evaluate(run, resamples=20).set_index("finding").loc["Effusion", "auroc"] for run in members]
+    members = read_predictions(study, arms_of(study))[FROM_CNN]
+    single = [evaluate(run, study.evaluation).set_index("finding").loc["Effusion", "auroc"] for run in members]
     assert single[0] != single[1]
     assert table.loc[(FROM_CNN, "Effusion"), "auroc"] == pytest.approx(sum(single) / 2)
     assert (table["seeds"] == 2).all()
@@ -32,10 +32,10 @@ def test_an_arm_of_several_seeds_is_their_mean(make_study) -> None:
 
 def test_comparisons_are_distilled_minus_alone_with_the_studys_settings(make_study) -> None:
     study = make_study()
-    table, members = compare_study(study), read_arms(study)
+    table, members = compare_study(study), read_predictions(study, arms_of(study))
     assert table.groupby("second").size().to_dict() == {FROM_CNN: 8, FROM_TRANSFORMER: 8}
     assert set(table["first"]) == {ALONE}
-    expected = compare(members[ALONE], members[FROM_CNN], resamples=100, minimum_positives=10)
+    expected = compare(members[ALONE], members[FROM_CNN], study.evaluation)
     rows = table[table["second"] == FROM_CNN].reset_index(drop=True)
     pd.testing.assert_series_equal(rows["auroc_low"], expected["auroc_low"])
 
@@ -65,7 +65,7 @@ def test_missing_and_mixed_files_are_named(make_study) -> None:
     run = Predictions.read(path)
     other = run.metadata.model_copy(update={"split_sha256": "f" * 64})
     Predictions(run.frame, other).write(path)
-    with pytest.raises(PredictionsError, match=rf"{ALONE}-seed0.*another split"):
+    with pytest.raises(PredictionsError, match=rf"{ALONE}-seed0.*different splits"):
         evaluate_study(study)
     path.unlink()
     with pytest.raises(PredictionsError, match="no such predictions file"):

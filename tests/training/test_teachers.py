@@ -8,7 +8,7 @@ from tiny_study import tiny_study
 from cxr_kd.distill.outputs import observe
 from cxr_kd.distill.stored_answers import answers_summary
 from cxr_kd.errors import StudyError, TeacherError
-from cxr_kd.explanation.examples import choose, explain
+from cxr_kd.explanation.examples import choose_examples, explain_examples
 from cxr_kd.files import read_json
 from cxr_kd.training.finished_run import load_run, read_trained_on
 from cxr_kd.training.run import train
@@ -29,8 +29,8 @@ def test_every_teacher_of_the_paper_learns_teaches_and_explains(home, data, name
     history = study.run_folder(student) / "history.csv"
     assert "map_cosine" in history.read_text()
     networks = {run.arm: load_run(study, run, data) for run in (teacher, student)}
-    pair = choose(data, 2)
-    for example, (image_id, finding) in zip(explain(networks, data, pair), pair, strict=True):
+    pair = choose_examples(data, 2)
+    for example, (image_id, finding) in zip(explain_examples(networks, data, pair), pair, strict=True):
         image = torch.from_numpy(data.cache.images[data.cache.rows([image_id])][:, None].copy())
         for arm, network in networks.items():
             with torch.no_grad():
