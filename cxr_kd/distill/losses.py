@@ -155,6 +155,6 @@ def _pearson(first: Tensor, second: Tensor, dim: int) -> Tensor:
 
 def _standardised(values: Tensor, dim: int) -> Tensor:
     centred = values - values.mean(dim, keepdim=True)
-    # Equal values leave only rounding errors, which must not be scaled up to unit length.
-    rounding = 1e-6 * values.detach().norm(dim=dim, keepdim=True) + 1e-12
+    # Equal values leave only rounding errors (up to about 1e-7 of the norm in float32), which must not be scaled up.
+    rounding = 1e-5 * values.detach().norm(dim=dim, keepdim=True) + 1e-12
     return centred / centred.norm(dim=dim, keepdim=True).maximum(rounding)
