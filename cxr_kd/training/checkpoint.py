@@ -66,8 +66,8 @@ class Checkpoint:
         try:
             self._read()
         except TrainingError as error:
-            kept = [file.replace(_set_aside(file)) for file in (self.file, _best(self.file)) if file.exists()]
-            names = " and ".join(file.name for file in kept)
+            aside = [file.replace(_set_aside(file)) for file in (self.file, _best(self.file)) if file.exists()]
+            names = " and ".join(file.name for file in aside)
             print(f"{error}. It is set aside as {names}; training starts from the first epoch", flush=True)
 
     def restore(self) -> Progress:
@@ -95,7 +95,7 @@ class Checkpoint:
         Raises StorageError if the disk has no room.
         """
         if is_best:
-            weights = self.learner.kept.state_dict()
+            weights = self.learner.best_candidate.state_dict()
             tensor_file.write(_best(self.file), weights, self.identity, "the best weights so far")
         content = progress.model_copy(update={"identity": self.identity}).model_dump_json()
         tensor_file.write(self.file, self._state(), content, "the checkpoint")
@@ -117,7 +117,7 @@ class Checkpoint:
         if not all(column in row for row in progress.history for column in _USED):
             raise TrainingError(f"{self.file} is damaged: its history lacks {' or '.join(_USED)}")
         self._check_tensors(tensors)
-        _check_same(_best(self.file), tensor_file.read(_best(self.file))[0], self.learner.kept.state_dict())
+        _check_same(_best(self.file), tensor_file.read(_best(self.file))[0], self.learner.best_candidate.state_dict())
         return tensors, progress
 
     def _check_tensors(self, tensors: Mapping[str, Tensor]) -> None:

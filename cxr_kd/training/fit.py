@@ -84,7 +84,7 @@ def fit(
         began = time.perf_counter()
         row = _epoch(learner, batches, epoch, source, plan)
         row["images_per_second"] = row.pop("images") / (time.perf_counter() - began)
-        row["validation_auroc"] = processes.on_first(lambda: validate(learner.kept))
+        row["validation_auroc"] = processes.on_first(lambda: validate(learner.best_candidate))
         row["seconds"] = time.perf_counter() - began
         is_best = progress.add(row)
         processes.on_first(lambda best=is_best: checkpoint.save(progress, is_best=best))  # type: ignore[misc]

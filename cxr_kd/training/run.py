@@ -104,7 +104,7 @@ def _channels(network: CxrClassifier) -> int:
 
 
 def _metadata(job: Job) -> dict[str, Any]:
-    """Return what the weights file says about its training."""
+    """Return the metadata of the weights file: study, run, split, and the images it was trained on."""
     data, teachers = job.data, [teacher.folder / WEIGHTS for teacher in job.teachers]
     return {
         "study": job.study.name,

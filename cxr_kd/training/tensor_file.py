@@ -20,7 +20,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], content: str, what: str) ->
     with written_whole(path) as temporary:
         try:
             save_file(stored, temporary, {"content": content, "sha256": _sha256(stored, content)})
-        except SafetensorError as error:  # not an OSError, whatever the disk said
+        except SafetensorError as error:  # raised instead of OSError when the disk is full
             raise StorageError(
                 f"cannot write {what} to {path.parent} ({error}): make room, then run the same command again"
             ) from error

@@ -29,20 +29,20 @@ class TrainStep:
         self.model = model.to(processes.device).to(memory_format=torch.channels_last)
         self.objective, self.training, self.processes = objective, training, processes
         objective.module.to(processes.device)
-        self.average = WeightEma(model, training.ema_decay) if training.ema_decay else None
+        self.ema = WeightEma(model, training.ema_decay) if training.ema_decay else None
         self.optimizer = torch.optim.AdamW(self._groups(), lr=training.learning_rate, fused=True)
         self._observed = processes.with_summed_gradients(_Observed(model, objective.needs))
 
     @property
-    def kept(self) -> CxrClassifier:
+    def best_candidate(self) -> CxrClassifier:
         """The network that is validated and saved: the moving average, if there is one."""
-        return self.average.network if self.average else self.model
+        return self.ema.network if self.ema else self.model
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """Everything with weights, by its name in a checkpoint."""
-        averaged: dict[str, nn.Module] = {"average": self.average.network} if self.average else {}
-        return {"model": self.model, "objective": self.objective.module, **averaged}
+        ema: dict[str, nn.Module] = {"ema": self.ema.network} if self.ema else {}
+        return {"model": self.model, "objective": self.objective.module, **ema}
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -88,8 +88,8 @@ class TrainStep:
     def step(self, number: int) -> None:
         """Take the optimiser step with this number, counted over the whole training."""
         self.optimizer.step()
-        if self.average:
-            self.average.update(self.model, number)
+        if self.ema:
+            self.ema.update(self.model, number)
 
     def _groups(self) -> list[dict[str, object]]:
         """Return the parameters in two groups: with weight decay, and without (`CxrClassifier.undecayed`)."""

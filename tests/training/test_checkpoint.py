@@ -148,7 +148,7 @@ def check_set_aside(stopped, tmp_path, capsys, damage, name=FILES[0]):
     folder = tmp_path / "run"
     shutil.copytree(stopped, folder)
     damage(folder)
-    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    content = {path.name: path.read_bytes() for path in folder.iterdir()}
     checkpoint = checkpoint_in(folder)
     with pytest.raises(TrainingError, match=name):
         checkpoint.restore()
@@ -157,7 +157,7 @@ def check_set_aside(stopped, tmp_path, capsys, damage, name=FILES[0]):
     printed = capsys.readouterr().out
     assert str(folder / name) in printed
     assert printed.endswith("training starts from the first epoch\n")
-    assert {path.name.removesuffix(".damaged"): path.read_bytes() for path in folder.iterdir()} == kept
+    assert {path.name.removesuffix(".damaged"): path.read_bytes() for path in folder.iterdir()} == content
     assert all(path.name.endswith(".damaged") for path in folder.iterdir())
     assert checkpoint.restore() == Progress()
     assert same(weights_of(checkpoint.learner.model), before)

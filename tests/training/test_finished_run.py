@@ -1,6 +1,7 @@
 """A finished run is noticed as such, and so is any file of it that has changed; an interrupted one resumes."""
 
 import json
+import math
 import resource
 import shutil
 from operator import attrgetter
@@ -9,7 +10,7 @@ import pytest
 from tiny_study import ALONE, tiny_study
 
 from cxr_kd.errors import CxrKdError, ModelError, TrainingError
-from cxr_kd.files import read_json
+from cxr_kd.files import read_json, write_json
 from cxr_kd.training import run as training_run
 from cxr_kd.training.finished_run import RUN_FILES, is_done, load_run
 from cxr_kd.training.run import train
@@ -109,6 +110,13 @@ def test_every_key_of_a_card_is_needed(finished, tmp_path):
         (tmp_path / "card.json").write_text(json.dumps(card_without(key)(card)))
         with pytest.raises(TrainingError, match=rf"card.json is damaged \({key}: .*\): train this run again"):
             read_card(tmp_path)
+
+
+def test_a_card_whose_auroc_is_not_defined_is_read(copy):
+    card = read_json(copy / "card.json")
+    write_json(copy / "card.json", {**card, "validation_auroc": math.nan})
+    assert math.isnan(read_card(copy).validation_auroc)
+    assert is_done(copy, card["settings_sha256"])
 
 
 def test_a_run_that_is_not_finished_is_not_loaded(study, data):

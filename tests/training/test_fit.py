@@ -64,7 +64,7 @@ def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(cache, table, 
     assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
 
 
-def test_the_moving_average_of_weights_is_validated_and_kept(cache, table, tmp_path):
+def test_the_moving_average_of_weights_is_validated_and_saved(cache, table, tmp_path):
     seen, training = [], TRAINING.model_copy(update={"ema_decay": 0.9})
     model = network()
     train(model, batches_of(cache, table), tmp_path / "resume.safetensors", training=training,
@@ -72,10 +72,10 @@ def test_the_moving_average_of_weights_is_validated_and_kept(cache, table, tmp_p
     assert all(torch.equal(tensor, seen[-1][name]) for name, tensor in model.state_dict().items())
     checkpoint = load_file(tmp_path / "resume.safetensors")
     trained, averaged = (
-        {name: tensor for name, tensor in checkpoint.items() if name.startswith(part)} for part in ("model", "average")
+        {name: tensor for name, tensor in checkpoint.items() if name.startswith(part)} for part in ("model", "ema")
     )
     assert len(trained) == len(averaged) == len(seen[-1])
-    moved = [name for name in seen[-1] if not torch.equal(trained[f"model.{name}"], averaged[f"average.{name}"])]
+    moved = [name for name in seen[-1] if not torch.equal(trained[f"model.{name}"], averaged[f"ema.{name}"])]
     assert any("running_var" in name for name in moved)  # statistics belong to the weights that gave them
     assert not any("num_batches_tracked" in name for name in moved)
 

@@ -96,7 +96,7 @@ def test_a_distillation_killed_at_random_moments_ends_with_the_same_bits(tmp_pat
     assert ended(process) == 0
     lasts, moments = time.perf_counter() - began, random.Random(0)
     expected = end_of(tmp_path / "undisturbed")
-    assert any(name.startswith("resume.safetensors average.") for name in expected)
+    assert any(name.startswith("resume.safetensors ema.") for name in expected)
 
     def is_as_undisturbed(folder):
         end = end_of(folder)
