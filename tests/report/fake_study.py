@@ -80,7 +80,8 @@ def write_study(home: Path, kind: str, dataset: str, seeds: tuple[int, ...], tex
 def write_ablation(study: Study) -> None:
     for run in study.all_runs:
         if run.role == "teacher":
-            write_json(study.run_folder(run) / "answers" / "record.json", {"seconds": 12.0 + run.seed, "views": 2})
+            record = {"key": SHA, "parts": ["logits"], "batch_size": 16, "views": 2, "images": 700}
+            write_json(study.run_folder(run) / "answers" / "record.json", {**record, "seconds": 12.0 + run.seed})
             np.save(study.run_folder(run) / "answers" / "logits.npy", np.zeros(2**18, np.float16))
     arms = list(compared_arms(study))
     frame = pd.DataFrame({"arm": arms, **{column: 0.1 for column in AGREEMENT_COLUMNS}})
