@@ -153,7 +153,8 @@ def write_device(study: Study) -> None:
         parameters, macs, size, latency = costs.get(run.network, small)
         ratios = {f"latency_ratio{end}:{name}": factor * costs.get(name, small)[-1] / latency
                   for name in networks for end, factor in (("", 1), ("_low", 0.9), ("_high", 1.2))}  # fmt: skip
-        rows.append({"run": run.name, "network": run.network, "threads": 1, **ratios, "parameters": parameters, "macs": macs, "file_mb": size,
+        rows.append({"run": run.name, "network": run.network, "threads": 1, **ratios, "file_mb": size,
+                     "parameters": parameters, "macs": macs,
                      "latency_ms_median": latency, "latency_ms_p25": latency * 0.95, "latency_ms_p75": latency * 1.1,
                      "cpu": "Artificial CPU", "image_size": 64})  # fmt: skip
     pd.DataFrame(rows).to_csv(study.runs_folder / "device.csv", index=False)
