@@ -1,6 +1,6 @@
-"""Take the README's picture, docs/report.png, from the demo study's report: run it after `make study`.
+"""Write the README's picture, docs/report.png, from the report of the demo study. Run it after `make study`.
 
-Needs Chromium (Debian's package).
+It needs Chromium (Debian's package `chromium`).
 """
 
 import shutil
@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
-    """Put the head of the report above its contact sheet."""
-    chromium = shutil.which("chromium") or sys.exit("there is no Chromium here (Debian's package chromium)")
+    """Write a picture of the report's head and, below it, its contact sheet."""
+    chromium = shutil.which("chromium") or sys.exit("chromium was not found; install it (Debian's package `chromium`)")
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1180, "height": 800})

@@ -1,4 +1,4 @@
-"""The ablation as a figure: each arm's difference from the reference, by question."""
+"""The figure of the ablation: the difference of each arm from the reference, by question."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from cxr_kd.report.style import INK, MUTED, RULE, StudyFigure, styled
 
 @styled
 def ablation_figure(comparisons: pd.DataFrame, variants: Mapping[str, Variant], seeds: tuple[int, ...]) -> Figure:
-    """Mean AUROC of each arm minus the reference's, with its 95 % interval; filled where it is shown, a tick a seed."""
+    """Draw the mean AUROC of each arm minus that of the reference, with its 95 % interval and one tick per seed.
+
+    A filled marker is a difference that counts as shown.
+    """
     means = comparisons[comparisons["finding"] == MEAN]
     lines: list[tuple[str, dict | None]] = []
     for question, rows in means.groupby("question", sort=False):
@@ -39,5 +42,5 @@ def ablation_figure(comparisons: pd.DataFrame, variants: Mapping[str, Variant], 
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    axes.set_xlabel("mean AUROC, arm minus reference (95 % interval over patients; a tick a seed)")
+    axes.set_xlabel("mean AUROC, arm minus reference (95 % interval over patients; one tick per seed)")
     return figure

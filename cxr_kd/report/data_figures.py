@@ -1,4 +1,4 @@
-"""The figures of the data: how often each finding is there and with which others, who the patients are, the images."""
+"""The figures of the data: prevalence, co-occurrence of findings, patients, and the radiographs themselves."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from seaborn import heatmap
 
-from cxr_kd.report.style import INK, MUTED, RULE, StudyFigure, finding_name, styled
+from cxr_kd.report.style import MUTED, RULE, StudyFigure, finding_name, styled
 
-SIDE_COLOURS = {"train": "#274060", "validation": "#6f9bc4", "test": "#b9cde0"}  # one hue: sides are not networks
+SIDE_COLOURS = {
+    "train": "#274060",
+    "validation": "#6f9bc4",
+    "test": "#b9cde0",
+}  # one hue, because the other colours mean networks
 OUTLINES = ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#009e73", "#d55e00")
 VIEW_COLOUR = "#274060"
-LONGEST_TITLE = 24  # letters above one picture of five in a row
+LONGEST_TITLE = 24  # characters above one of five pictures in a row
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One radiograph of a contact sheet: image (H, W) uint8; boxes as fractions of the image; masks (h, w) bool."""
+    """One radiograph of a contact sheet: image (H, W) uint8, boxes as fractions of the image, masks (h, w) bool."""
 
     image: np.ndarray
     title: str = ""
@@ -35,7 +40,7 @@ class Picture:
 
 @styled
 def prevalence(data: Mapping[str, Any]) -> Figure:
-    """Share of positive images of each finding on each side of the split, with the count of positives written beside.
+    """Draw the share of positive images per finding and side of the split, with the number of positives.
 
     `data`: the data card. The share is of the images whose label is known.
     """
@@ -52,16 +57,16 @@ def prevalence(data: Mapping[str, Any]) -> Figure:
         axes.bar_label(bars, [f"{positives[side][f]:,}" for f in findings], padding=3, fontsize=7.5, color=MUTED)
     axes.set_yticks(range(len(findings)), [finding_name(f) for f in findings])
     axes.invert_yaxis()
-    axes.set_xlabel("positive images (% of those whose label is known; the number beside a bar counts them)")
+    axes.set_xlabel("positive images (% of images with a known label; number: positive images)")
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper left", ncols=len(sides))
     return figure
 
 
 @styled
 def cooccurrence(labels: np.ndarray, findings: Sequence[str]) -> Figure:
-    """Of the images with the row's finding, the share with the column's too (%); labels (N, L), NaN: unknown."""
+    """Draw how many images with the row's finding have the column's too (%); labels (N, L), NaN: unknown."""
     positive = (labels == 1).astype(float)
     known = (~np.isnan(labels)).astype(float)
     both, asked = positive.T @ positive, positive.T @ known
@@ -69,28 +74,26 @@ def cooccurrence(labels: np.ndarray, findings: Sequence[str]) -> Figure:
     np.fill_diagonal(share, np.nan)
     figure = StudyFigure(figsize=(8.2, 0.42 * len(findings) + 1.8), layout="constrained")
     axes = figure.subplots()
-    top = np.nanmax(share) if np.isfinite(share).any() else 1
-    drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=max(top, 1), aspect="auto")
-    for row, column in zip(*np.nonzero(np.isfinite(share)), strict=True):
-        dark = share[row, column] > 0.55 * top
-        axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=8,
-                  color="white" if dark else INK)  # fmt: skip
+    top = max(np.nanmax(share), 1) if np.isfinite(share).any() else 1
     counts = positive.sum(axis=0).astype(int)
-    axes.set_yticks(
-        range(len(findings)), [f"{finding_name(f)}  ({n:,})" for f, n in zip(findings, counts, strict=True)]
-    )
-    axes.set_xticks(range(len(findings)), [finding_name(f) for f in findings], rotation=45, ha="right")
+    heatmap(
+        share, mask=np.isnan(share), annot=True, fmt=".0f", annot_kws={"size": 8}, cmap="Blues", vmin=0, vmax=top,
+        ax=axes,
+        yticklabels=[f"{finding_name(f)}  ({n:,})" for f, n in zip(findings, counts, strict=True)],
+        xticklabels=[finding_name(f) for f in findings],
+        cbar_kws={"label": "... have this finding too (%)", "pad": 0.02, "fraction": 0.04},
+    )  # fmt: skip
     axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    axes.tick_params(axis="x", rotation=45)
+    for label in axes.get_xticklabels():
+        label.set_horizontalalignment("right")
     axes.set_ylabel("of the images with ... (positives)")
-    bar = figure.colorbar(drawn, ax=axes, label="... have this finding too (%)", pad=0.02, fraction=0.04)
-    bar.outline.set_visible(False)
     return figure
 
 
 @styled
 def patients(frame: pd.DataFrame) -> Figure:
-    """Age by sex, images a patient, and views; `frame` has a data set table's patient_id, age, sex and view columns."""
+    """Draw age by sex, images per patient, and view positions; `frame`: a table with patient_id, age, sex and view."""
     figure = StudyFigure(figsize=(8.6, 2.7), layout="constrained")
     age, exams, view = figure.subplots(1, 3, width_ratios=(1.5, 1, 0.9))
     people = frame.drop_duplicates("patient_id")
@@ -106,11 +109,11 @@ def patients(frame: pd.DataFrame) -> Figure:
     age.set(title="Age", xlabel="age at the first image (years)", ylabel="patients")
     counts = frame["patient_id"].value_counts().clip(upper=10).value_counts().sort_index()
     exams.bar(counts.index, counts, color=VIEW_COLOUR, width=0.8)
-    exams.set(title="Images a patient", xlabel="images (10: ten or more)", ylabel="patients")
+    exams.set(title="Images per patient", xlabel="images (10: ten or more)", ylabel="patients")
     views = frame["view"].replace("", "unknown").value_counts()
     bars = view.bar(views.index, 100 * views / len(frame), color=VIEW_COLOUR, width=0.6)
     view.bar_label(bars, [f"{n:,}" for n in views], padding=2, fontsize=8, color=MUTED)
-    view.set(title="View", xlabel="projection", ylabel="images (%)")
+    view.set(title="View position", xlabel="view position", ylabel="images (%)")
     view.margins(y=0.12)  # room for the counts
     exams.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (age, exams, view):
@@ -120,7 +123,7 @@ def patients(frame: pd.DataFrame) -> Figure:
 
 @styled
 def contact_sheet(pictures: Sequence[Picture], columns: int = 5) -> Figure:
-    """Radiographs in a grid, each with its title and the outlines of its boxes and masks, one colour a finding."""
+    """Draw radiographs in a grid, each with its title, and its boxes and masks outlined in one colour per finding."""
     rows = -(-len(pictures) // columns)
     marked = list(dict.fromkeys(f for picture in pictures for f in (*picture.masks, *picture.boxes)))
     colours = {finding: OUTLINES[i % len(OUTLINES)] for i, finding in enumerate(marked)}

@@ -1,4 +1,4 @@
-"""Tables of the data, from the data card (`data.json`): who is on which side, with what, and what was left out."""
+"""Tables of the data, from the data card: the split, prevalence, patients, what was left out, quarantine."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from cxr_kd.errors import DataError
 from cxr_kd.report.style import finding_name
 from cxr_kd.report.tables import DASH, MINUS, Cell, Table
 
-DATA_SETS = {  # column of the table of shared findings -> what a reader calls the data set
+DATA_SETS = {  # column of the table of shared findings -> name of the data set
     "chestxray14": "ChestX-ray14",
     "chexpert": "CheXpert",
     "padchest": "PadChest",
 }
-VIEWS = 4  # columns of the most frequent views; the others stand together
+VIEWS = 4  # the most frequent view positions have a column each; the others share one
 
 
 def split_table(data: Mapping[str, Any]) -> Table:
-    """Images and patients on each side of the split."""
+    """Return images and patients on each side of the split."""
     rows = [[side, f"{n['images']:,}", f"{n['patients']:,}"] for side, n in data["split"]["sides"].items()]
     total = [Cell("all", strong=True), f"{data['images']:,}", f"{data['patients']:,}"]
-    told = data["source"].get("patients", "")  # of a data set that does not say whose an image is
+    told = data["source"].get("patients", "")  # a data set without patient identifiers says so here
     note = f"Patients: {told}." if told else ""
     return Table("The split", ("Side", "Images", "Patients"), [*rows, total], note)
 
 
 def prevalence_table(data: Mapping[str, Any]) -> Table:
-    """One row a finding: prevalence and positives on each side, and by how much the test side differs from training."""
+    """Return one row per finding: prevalence and positives on each side, and the difference of test and train."""
     sides = data["split"]["sides"]
     rows = []
     for finding in data["findings"]:
@@ -38,13 +38,13 @@ def prevalence_table(data: Mapping[str, Any]) -> Table:
         cells = [_prevalence(data, side, finding) for side in sides]
         rows.append([finding_name(finding), *cells, _shift(shares["train"], shares["test"])])
     unknown = any(data["known"][side][f] < n["images"] for side, n in sides.items() for f in data["findings"])
-    note = "In brackets: positive images" + (" of those whose label is known." if unknown else ".")
+    note = "In brackets: positive images" + (" of the images whose label is known." if unknown else ".")
     heads = ("Finding", *(side.capitalize() for side in sides), "Test minus train (percentage points)")
     return Table("Prevalence on each side of the split", heads, rows, note)
 
 
 def people_table(data: Mapping[str, Any]) -> Table:
-    """One row a side: age and sex of the patients, views of the images."""
+    """Return one row per side: age and sex of the patients, view positions of the images."""
     sexes = [s for s in ("women", "men", "unknown") if any(counts[s] for counts in data["patients_by_sex"].values())]
     views, more = _views(data["views"])
     rows = []
@@ -56,26 +56,28 @@ def people_table(data: Mapping[str, Any]) -> Table:
                      *(_of(count, n["images"]) for count in shown)])  # fmt: skip
     names = {"women": "Women", "men": "Men", "unknown": "Sex unknown"}
     heads = [*(names[sex] for sex in sexes), *(f"View {view}" for view in views), *(["Other views"] if more else [])]
-    note = "Age and sex: of patients, at their first image on the side. Views: of images."
+    note = "Age and sex are those of patients at their first image on the side; view positions are those of images."
     return Table("Patients and views", ("Side", "Age (years; median, quartiles)", *heads), rows, note)
 
 
 def left_out_table(data: Mapping[str, Any]) -> Table:
-    """What the reader of the data set left out or took as unknown, and why."""
+    """Return what the reader of the data set left out or took as unknown, with the reasons."""
     rows = [[reason, f"{count:,}"] for reason, count in data["left_out"].items()]
     nothing = [["nothing: every row of the label table was used", "0"]]
-    return Table("Left out, or taken as unknown", ("Reason", "Rows"), rows or nothing, wrapped_columns=frozenset({0}))
+    return Table("Left out or taken as unknown", ("Reason", "Rows"), rows or nothing, wrapped_columns=frozenset({0}))
 
 
 def quarantine_table(data: Mapping[str, Any]) -> Table:
-    """Files that can't be read, counted by reason."""
+    """Return the number of files that could not be decoded, by reason."""
     rows = [[reason, f"{count:,}"] for reason, count in data["quarantine"].items()]
-    nothing = [["none: every file could be read", "0"]]
-    return Table("Quarantine", ("Files that can't be read", "Files"), rows or nothing, wrapped_columns=frozenset({0}))
+    nothing = [["none: every file could be decoded", "0"]]
+    return Table(
+        "Quarantine", ("Files that could not be decoded", "Files"), rows or nothing, wrapped_columns=frozenset({0})
+    )
 
 
 def shared_table(data: Mapping[str, Any]) -> Table | None:
-    """Which finding of this data set is which of the others; None for a data set that the project does not know."""
+    """Return the corresponding findings of other data sets; None if the project does not know this data set."""
     own = data["dataset"]
     try:
         shared_findings.shared(own, own)
@@ -89,39 +91,39 @@ def shared_table(data: Mapping[str, Any]) -> Table | None:
     wide = frozenset({len(DATA_SETS), len(DATA_SETS) + 1})
     heads = ("Meaning", *DATA_SETS.values(), "Remark")
     note = (
-        "For training on one data set and testing on another; a dash: no label means the same. ChestMNIST and the "
-        "phantoms have ChestX-ray14's findings."
+        "For training on one data set and testing on another. A dash means that no label corresponds. ChestMNIST and "
+        "the phantoms have the findings of ChestX-ray14."
     )
     columns = frozenset(range(len(heads)))
     return Table("The same findings in other data sets", heads, rows, note, text_columns=columns, wrapped_columns=wide)
 
 
 def darkness(data: Mapping[str, Any]) -> str:
-    """A warning, in a sentence, where the images are almost black; "" where they are not."""
+    """Return a warning if the images are almost black, or ""."""
     if data["brightest"] >= DARK:
         return ""
     return (
-        f"The images are almost black: the brightest grey of half of them is {data['brightest']:.0f} or less, of 255. "
-        "If their files are DICOM, or PNG of 16 bits, `intensity: per-image` in the study stretches their greys."
+        f"The images are almost black: in half of them no pixel is brighter than {data['brightest']:.0f} of 255. "
+        "For DICOM or 16-bit PNG files, set `intensity: per-image` in the study to stretch their grey values."
     )
 
 
 def marks(data: Mapping[str, Any]) -> str:
-    """What shows where a finding is, in a sentence."""
+    """Return a sentence on what is known of the places of findings."""
     boxes = data["marks"]["boxes"]
     if data["marks"]["masks"]:
         return "The pixels of each finding are known."
     if not boxes:
-        return "Nothing in this data set says where in the image a finding is."
+        return "This data set does not say where in the image a finding is."
     count, images = sum(boxes.values()), data["marks"]["boxed_images"]
     by_finding = ", ".join(f"{finding_name(finding)} {n:,}" for finding, n in boxes.items())
-    return f"{count:,} boxes on {images:,} images say where a finding is ({by_finding})."
+    return f"{count:,} boxes on {images:,} images show where a finding is ({by_finding})."
 
 
 def _prevalence(data: Mapping[str, Any], side: str, finding: str) -> Cell:
     share, known = data["prevalence"][side][finding], data["known"][side][finding]
     if share is None:
-        return Cell(DASH, "(no label is known)")
+        return Cell(DASH, "(no known label)")
     positives = f"{data['positives'][side][finding]:,}"
     all_known = known == data["split"]["sides"][side]["images"]
     return Cell(f"{100 * share:.1f} %", f"({positives})" if all_known else f"({positives} of {known:,})")
@@ -134,7 +136,7 @@ def _shift(train: float | None, test: float | None) -> str:
 
 
 def _views(by_side: Mapping[str, Mapping[str, int]]) -> tuple[list[str], bool]:
-    """The most frequent views, and whether there are others."""
+    """Return the most frequent view positions, and whether there are others."""
     totals: Counter[str] = sum((Counter(counts) for counts in by_side.values()), Counter())
     return [view for view, _ in totals.most_common(VIEWS)], len(totals) > VIEWS
 

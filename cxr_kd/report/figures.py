@@ -1,6 +1,6 @@
-"""The figures of results: how training went, AUROC with its intervals, what distillation changed, what a network costs.
+"""The figures of results: learning curves, AUROC with intervals, the effect of distillation, cost.
 
-Each takes data frames and the styles of the study's arms (`style.arm_styles(study)`) and gives a matplotlib Figure.
+Each takes data frames and the styles of the study's arms (`style.arm_styles(study)`) and returns a matplotlib Figure.
 `evaluations` and `comparisons` are the frames of `cxr_kd.evaluation.study_results`.
 """
 
@@ -18,13 +18,14 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.report.style import INK, METRIC_NAMES, MUTED, RULE, ArmStyle, StudyFigure, finding_name, styled
+from cxr_kd.report.tables import thread_count
 
 Styles = Mapping[str, ArmStyle]
 
 
 @styled
 def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], styles: Styles) -> Figure:
-    """Training loss and validation AUROC against the epoch; `histories`: arm -> history.csv of each of its seeds."""
+    """Draw training loss and validation AUROC against the epoch; `histories`: arm -> history.csv of each seed."""
     figure = StudyFigure(figsize=(8.6, 3.2), layout="constrained")
     loss, score = figure.subplots(1, 2)
     for arm, style in styles.items():
@@ -33,7 +34,7 @@ def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], styles: Sty
                 many = len(history) > 25
                 axes.plot(history["epoch"], history[column], color=style.colour, linewidth=1.6,
                           marker="" if many else style.marker, markersize=4, clip_on=False)  # fmt: skip
-    loss.set(title="Training loss", ylabel="loss (each network's own objective)")
+    loss.set(title="Training loss", ylabel="loss (objectives differ between networks)")
     score.set(title="Validation", ylabel="mean AUROC over findings")
     for axes in (loss, score):
         axes.set_xlabel("epoch")
@@ -45,10 +46,10 @@ def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], styles: Sty
 
 @styled
 def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Figure:
-    """The metric of each finding and the mean for every arm, with 95 % intervals; left-out findings are named."""
+    """Draw the metric of each finding, and the mean, for every arm with 95 % intervals; name the findings left out."""
     shown = [style for arm, style in styles.items() if arm in set(evaluations["arm"])]
     findings = [MEAN, *(f for f in evaluations["finding"].unique() if f != MEAN)]
-    height = 0.2 + 0.085 * len(shown)  # inches a finding
+    height = 0.2 + 0.085 * len(shown)  # inches per finding
     figure = StudyFigure(figsize=(8.6, 1.3 + height * len(findings)), layout="constrained")
     axes = figure.subplots()
     rows = {arm: part.set_index("finding").loc[findings] for arm, part in evaluations.groupby("arm")}
@@ -71,7 +72,7 @@ def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> 
 
 @styled
 def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
-    """Mean AUROC over findings of each arm with its 95 % interval: teachers, student alone, student distilled."""
+    """Draw the mean AUROC over findings of each arm with its 95 % interval."""
     rows = evaluations[evaluations["finding"] == MEAN].set_index("arm")
     shown = [style for arm, style in styles.items() if arm in rows.index]
     figure = StudyFigure(figsize=(8.6, 0.75 + 0.42 * len(shown)), layout="constrained")
@@ -94,7 +95,10 @@ def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
 
 @styled
 def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Figure:
-    """Distilled minus alone for each finding and the mean, a panel a distilled student; filled: zero is outside."""
+    """Draw distilled minus alone for each finding and the mean, with one panel per distilled student.
+
+    A marker is filled if zero is outside its interval. ValueError without any comparison.
+    """
     pairs = [(str(second), frame) for second, frame in comparisons.groupby("second", sort=False)]
     if not pairs:
         raise ValueError("no comparison to draw: the study trains no student both alone and distilled")
@@ -119,9 +123,9 @@ def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = 
 
 @styled
 def cost_against_auroc(cost: pd.DataFrame, evaluations: pd.DataFrame, styles: Styles) -> Figure:
-    """Mean AUROC against latency; `cost`: one row an arm with latency_ms_median, _p25, _p75. Both with intervals.
+    """Draw mean AUROC against latency; `cost`: one row per arm with latency_ms_median, _p25, _p75 and threads.
 
-    Latency is drawn on a logarithmic axis: what matters of it is the ratio.
+    Latency has a logarithmic axis, because its ratios matter.
     """
     latencies = cost.set_index("arm")[["latency_ms_median", "latency_ms_p25", "latency_ms_p75"]]
     rows = evaluations[evaluations["finding"] == MEAN].set_index("arm").join(latencies, how="inner")
@@ -140,7 +144,8 @@ def cost_against_auroc(cost: pd.DataFrame, evaluations: pd.DataFrame, styles: St
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("latency of one image on this processor, one thread (ms; median, quartiles)")
+    threads = thread_count(cost["threads"].iloc[0])
+    axes.set_xlabel(f"latency of one image on this processor, {threads} (ms; median, quartiles)")
     axes.set_ylabel("mean AUROC (95 % interval)")
     axes.grid()
     _legend(figure, shown)
@@ -159,14 +164,14 @@ def _intervals(
     width: float = 1.5,
     filled: bool = True,
 ) -> None:
-    """Marks at `value` on the rows `position` with a line from low to high; NaN draws nothing."""
+    """Draw a marker at `value` in the rows `position`, with a line from low to high; NaN draws nothing."""
     axes.hlines(position, low, high, color=style.colour, linewidth=width)
     axes.plot(np.atleast_1d(value), np.atleast_1d(position), style.marker, color=style.colour, markersize=size,
               markerfacecolor=style.colour if filled else "white", linestyle="none")  # fmt: skip
 
 
 def _finding_rows(axes: Axes, findings: Sequence[str], counts: pd.DataFrame) -> None:
-    """Label a row a finding with its positives, the mean first and set apart; write why a finding is left out."""
+    """Label one row per finding with its positives, the mean first; write the reason if a finding is left out."""
     labels = ["Mean over findings"]
     for position, (finding, row) in enumerate(counts.loc[list(findings[1:])].iterrows(), start=1):
         labels.append(f"{finding_name(str(finding))}  (n = {int(row['positives']):,})")
@@ -175,7 +180,7 @@ def _finding_rows(axes: Axes, findings: Sequence[str], counts: pd.DataFrame) -> 
                           "offset points", va="center", color=MUTED, fontsize=8.5,
                           bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
     axes.set_yticks(range(len(findings)), labels)
-    for label in axes.get_yticklabels()[:1]:  # none on the right-hand panels of a shared axis
+    for label in axes.get_yticklabels()[:1]:  # right-hand panels of a shared axis have none
         label.set_fontweight("bold")
     axes.axhline(0.5, color=RULE, linewidth=1)
     axes.set_ylim(len(findings) - 0.4, -0.6)
@@ -185,7 +190,7 @@ def _finding_rows(axes: Axes, findings: Sequence[str], counts: pd.DataFrame) -> 
 
 
 def _legend(figure: Figure, shown: Sequence[ArmStyle]) -> None:
-    """The arms, in the study's order, above the axes."""
+    """Draw the legend, in the study's order of arms, above the axes."""
     handles = [
         Line2D([], [], color=style.colour, marker=style.marker, markersize=5.5, linewidth=1.6, label=style.label)
         for style in shown

@@ -1,4 +1,4 @@
-"""The sentences at the top of the report, computed from the results and from nothing else."""
+"""The sentences at the top of the report, computed from the results alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cxr_kd.report.style import ArmStyle
 from cxr_kd.report.tables import estimate_text, records
 
 Styles = Mapping[str, ArmStyle]
-FEW_PATIENTS = 30  # a percentile interval of fewer clusters is too narrow (Cameron, Gelbach and Miller 2008)
+FEW_PATIENTS = 30  # percentile intervals over fewer clusters are too narrow (Cameron, Gelbach and Miller 2008)
 WHERE = {
     "phantom": "On phantoms",
     "mini": "On a miniature of real radiographs",
@@ -24,7 +24,7 @@ WHERE = {
 
 @dataclass(frozen=True)
 class Badge:
-    """What kind of data a figure or table is from; it stands beside each of them."""
+    """The kind of data that a study's results are from, as the report shows it."""
 
     kind: str
     label: str
@@ -32,12 +32,12 @@ class Badge:
 
 
 def badge(data: Mapping[str, Any]) -> Badge:
-    """The badge of a study's data, from `data.json`."""
+    """Return the badge of a study's data, from its data card."""
     count, size = f"{data['images']:,}", f"{data['image_size']} px"
     label, meaning = {
         "phantom": (
             "Phantoms",
-            f"{count} synthetic radiographs drawn by this project. They show how the study works, "
+            f"{count} synthetic radiographs drawn by this project. They show that the study works "
             "and say nothing about patients.",
         ),
         "mini": (
@@ -48,44 +48,51 @@ def badge(data: Mapping[str, Any]) -> Badge:
         "full": ("Full data set", f"{count} real radiographs at {size}."),
         "own": (
             "Own data",
-            f"{count} radiographs at {size} from a folder of the user's own ({data['source'].get('name', 'no name')}): "
-            "where they are from and how they were labelled is the user's word.",
+            f"{count} radiographs at {size} from a folder of the user ({data['source'].get('name', 'no name')}). "
+            "Their origin and labels were not checked by this project.",
         ),
     }[data["kind"]]
     return Badge(data["kind"], label, meaning)
 
 
-def answer(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any]) -> str:
-    """One sentence: what distillation changed in the mean AUROC, with the interval, and whether zero is inside it.
+def headline(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any]) -> str:
+    """Return one sentence: how distillation changed the mean AUROC, with its interval.
 
-    It claims no effect from fewer than FEW_PATIENTS test patients, whatever the interval.
+    It claims no effect if zero is inside the interval or the test side has fewer than FEW_PATIENTS patients.
     """
     means = records(comparisons[comparisons["finding"] == MEAN], "second")
     if not means:
-        return f"{WHERE[data['kind']]}, no student was trained both alone and distilled: the study asks no comparison."
+        return (
+            f"{WHERE[data['kind']]}, no student was trained both alone and distilled, so there is nothing to compare."
+        )
     patients = data["split"]["sides"]["test"]["patients"]
     clauses = [_clause(row, styles[arm], patients) for arm, row in means.items()]
     return f"{WHERE[data['kind']]}, {'; '.join(clauses)}."
 
 
 def cost_sentences(cost: pd.DataFrame, taught: Sequence[tuple[str, str]], styles: Styles) -> list[str]:
-    """What each teacher costs in terms of its student; `taught`: pairs of arms, a teacher and a student of it."""
+    """Return one sentence per pair of arms (teacher, its student): how many times the student's cost the teacher has.
+
+    `cost`: device.csv with the column `arm`. The latency ratio and its interval are from rounds that time both.
+    """
     by_arm = records(cost, "arm")
     sentences = []
     for teacher, arm in taught:
         if arm in by_arm and teacher in by_arm:
             large, small = by_arm[teacher], by_arm[arm]
-            ratio = {key: f"{large[key] / small[key]:.1f}" for key in ("parameters", "macs", "latency_ms_median")}
+            parameters, macs = (f"{large[key] / small[key]:.1f}" for key in ("parameters", "macs"))
+            columns = (f"latency_ratio{end}:{large['network']}" for end in ("", "_low", "_high"))
+            latency, low, high = (f"{small[column]:.1f}" for column in columns)
             sentences.append(
-                f"{styles[teacher].label} has {ratio['parameters']} times the parameters of "
-                f"{styles[arm].label.split(' from ')[0]}, {ratio['macs']} times its multiply-accumulates and "
-                f"{ratio['latency_ms_median']} times its latency on this processor."
+                f"{styles[teacher].label} has {parameters} times the parameters of {styles[arm].network}, {macs} times "
+                f"its multiply-accumulates, and {latency} times its latency on this processor (95 % interval {low} to "
+                f"{high})."
             )
     return sentences
 
 
 def _clause(row: Mapping[str, Any], style: ArmStyle, patients: int) -> str:
-    teacher = style.label.split(" from ", 1)[1]
+    teacher = f"{style.teachers} ({style.variant})" if style.variant else style.teachers
     change = estimate_text(row["auroc_difference"], row["auroc_low"], row["auroc_high"], signed=True)
     if row["left_out"]:
         return f"no finding has enough positives to say what distillation from {teacher} changes"

@@ -1,8 +1,8 @@
-"""The explanation figure: what the teacher, the student alone and the distilled student look at, on one colour scale.
+"""The explanation figure: maps of the teacher, the student alone and the distilled student, on one colour scale.
 
-A map cell says, to first order, what the whole image would add to the logit if it looked like that cell, so maps of
-different networks share a unit, and are drawn on one scale. A map is never stretched to its own maximum: where a
-network sees no evidence, the panel stays empty and says so.
+The value of a map cell is, to first order, what would be added to the logit if the whole image looked like that cell.
+Maps of different networks therefore have the same unit, and are drawn on one scale. A map is never stretched to its own
+maximum: if a network has no evidence, its panel shows the bare radiograph and says so.
 """
 
 from __future__ import annotations
@@ -22,34 +22,35 @@ from cxr_kd.report.data_figures import Picture, outline
 from cxr_kd.report.style import INK, MUTED, ArmStyle, StudyFigure, finding_name, styled
 
 TRUTH = "#56b4e9"
-NO_EVIDENCE = 0.02  # of the scale: less can't be told from nothing on paper
+NO_EVIDENCE = 0.02  # fraction of the scale; less is invisible
 
 
 @styled
 def explanation(rows: Sequence[Example], styles: Mapping[str, ArmStyle]) -> Figure:
-    """A row an image and finding; columns: the radiograph, what is marked on it, and the map of each arm in `rows`."""
+    """Draw one row per image and finding; columns: radiograph, outlined truth, and the map of each arm in `rows`."""
     shown = [style for arm, style in styles.items() if any(arm in row.maps for row in rows)]
     top = max((float(m.max()) for row in rows for m in row.maps.values() if m.size), default=0.0) or 1.0
     columns, side = 2 + len(shown), 9.2 / (2 + len(shown))
     height = (side + 0.28) * len(rows) + 0.9  # inches
-    headings = 0.32 / height  # the columns' names, above the first row
+    headings = 0.32 / height  # names of the columns, above the first row
     tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, rect=(0, 0, 1, 1 - headings))
     figure = StudyFigure(figsize=(9.2, height), layout=tight)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for row, axes in zip(rows, grid, strict=True):
         _radiograph(axes[0], row, finding_name(row.finding))
-        _radiograph(axes[1], row, f"{_said(row.label)}, {'outlined' if row.place is not None else 'not outlined'}")
+        _radiograph(axes[1], row, f"{_presence(row.label)}, {'outlined' if row.place is not None else 'not outlined'}")
         _truth(axes[1], row)
         for panel, style in zip(axes[2:], shown, strict=True):
             _map(panel, row, style, top)
     for axes, style in zip(grid[0, 2:], shown, strict=True):
-        heading = style.label.replace(" from ", "\nfrom ")
+        heading = style.label.removeprefix(style.network).strip()
+        heading = f"{style.network}\n{heading}"
         name = axes.annotate(heading, (0, 1), (0, 17), "axes fraction", "offset points", fontsize=8, fontweight="bold")
-        name.set_in_layout(False)  # a long name must not push its column away from the others
+        name.set_in_layout(False)  # a long name must not move its column
     drawn = ScalarMappable(Normalize(0, top), _colours())
     bar = figure.colorbar(drawn, ax=grid, location="bottom", fraction=0.025, pad=0.01, aspect=50)
-    bar.ax.set_facecolor("#8a8a8a")  # the grey of a radiograph under the transparent end of the scale
-    bar.set_label("evidence for the finding (logits; 0: none); one scale for all maps")
+    bar.ax.set_facecolor("#8a8a8a")  # as a radiograph looks under the transparent end of the scale
+    bar.set_label("evidence for the finding (logits; 0: none), one scale for all maps")
     return figure
 
 
@@ -62,7 +63,7 @@ def _radiograph(axes: Axes, row: Example, title: str) -> None:
 
 
 def _truth(axes: Axes, row: Example, width: float = 1.4) -> None:
-    """Outline the truth where there is one."""
+    """Outline the true place of the finding, if it is known."""
     if isinstance(row.place, np.ndarray):
         outline(axes, Picture(row.image, masks={row.finding: row.place}), {row.finding: TRUTH}, width)
     elif row.place is not None:
@@ -70,7 +71,7 @@ def _truth(axes: Axes, row: Example, width: float = 1.4) -> None:
 
 
 def _map(axes: Axes, row: Example, style: ArmStyle, top: float) -> None:
-    """The radiograph, the map over it, the truth's outline, logit and probability, and a frame in the arm's colour."""
+    """Draw the radiograph, the map over it, the outlined truth, logit, probability, and a frame in the arm's colour."""
     if style.arm not in row.maps:
         axes.set_axis_off()
         return
@@ -88,11 +89,11 @@ def _map(axes: Axes, row: Example, style: ArmStyle, top: float) -> None:
 
 
 def _colours() -> ListedColormap:
-    """Yellow to dark red, transparent at zero, so that the radiograph shows where there is no evidence."""
+    """Return a scale from yellow to dark red that is transparent at zero, so that the radiograph stays visible."""
     colours = colormaps["YlOrRd"](np.linspace(0.05, 1, 256))
     colours[:, 3] = 0.85 * np.linspace(0, 1, 256) ** 0.6
     return ListedColormap(colours, name="evidence")
 
 
-def _said(label: float) -> str:
+def _presence(label: float) -> str:
     return "unknown" if np.isnan(label) else "present" if label == 1 else "absent"

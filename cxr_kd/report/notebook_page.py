@@ -19,9 +19,8 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
+from cxr_kd.report.content_security import CONTENT_SECURITY_POLICY
+
 TAGS = [
     *("a", "abbr", "b", "code", "del", "em", "i", "small", "span", "strong", "sub", "sup"),
     *(

@@ -1,4 +1,4 @@
-"""The report of a study: one self-contained HTML file that a browser opens from disk, its every number from a file."""
+"""The report of a study: one HTML file that needs no other file and no network. Every number comes from a file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.evaluation.uncertainty import MEAN
-from cxr_kd.files import written_whole
+from cxr_kd.files import check_room, written_whole
 from cxr_kd.report import ablation, data_figures, data_tables, figures, tables
 from cxr_kd.report.ablation_figure import ablation_figure
-from cxr_kd.report.headline import FEW_PATIENTS, answer, badge, cost_sentences
+from cxr_kd.report.content_security import CONTENT_SECURITY_POLICY
+from cxr_kd.report.headline import FEW_PATIENTS, badge, cost_sentences, headline
 from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
-from cxr_kd.report.study_files import Inputs, read_inputs
+from cxr_kd.report.study_files import StudyFiles, read_study_files
 from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_svg
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of
@@ -34,21 +36,34 @@ NOTEBOOKS = {
 
 
 def write_report(study: Study) -> Path:
-    """Write `reports/STUDY/index.html`, whole, and give its path.
+    """Write `reports/STUDY/index.html` and return its path.
 
-    Raises ReportError (cxr_kd.report.study_files) where a file of the study is missing or belongs to another split.
+    Raises:
+        ReportError: if a file of the study is missing or belongs to another split, data or settings.
+        StorageError: if the disk has no room for the report or refuses it. An older report then stays as it is.
     """
-    inputs, styles = read_inputs(study), arm_styles(study)
+    files, styles = read_study_files(study), arm_styles(study)
     context = {
         "study": study,
-        "badge": badge(inputs.data),
-        "data": inputs.data,
+        "badge": badge(files.data),
+        "data": files.data,
         "notebooks": _notebooks(study),
-        **_results(study, inputs, styles),
-        **_data_section(inputs),
-        "ablation": _ablation(study, inputs),
-        **_again(study, inputs),
+        **_data_section(files),
+        **(results := _results(study, files, styles)),
+        "ablation": _ablation(study, files),
+        **_published(files, styles),
+        **_cost(study, files, styles, results["scored"]),
+        **_how_to_repeat(study, files),
     }
+    html, target = _rendered(context).encode(), study.report_folder / "index.html"
+    check_room(target.parent, len(html), "the report")
+    with written_whole(target) as temporary:
+        temporary.write_bytes(html)
+    return target
+
+
+def _rendered(context: Mapping[str, Any]) -> str:
+    """Return the page. Every text in it is escaped; only Markup, which this package makes, is not."""
     environment = Environment(
         loader=PackageLoader("cxr_kd.report"),
         autoescape=True,
@@ -58,57 +73,67 @@ def write_report(study: Study) -> Path:
     )
     environment.filters["finding"] = finding_name
     environment.globals["style_sheet"] = Markup(environment.get_template("report.css").render())
-    target = study.report_folder / "index.html"
-    with written_whole(target) as temporary:
-        temporary.write_text(environment.get_template("report.html").render(context), encoding="utf-8")
-    return target
+    environment.globals["content_security_policy"] = CONTENT_SECURITY_POLICY
+    return environment.get_template("report.html").render(context)
 
 
-def _results(study: Study, inputs: Inputs, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
-    """Answer, figures and tables of results, of the paper's figures beside them, and of cost."""
-    evaluations, comparisons, cost = inputs.evaluations, inputs.comparisons, inputs.cost
-    first = {arm: runs[0] for arm, runs in arms_of(study).items()}
-    # One sentence for each teacher of each kind of student, however many students it teaches.
-    taught = {(t.arm, run.network): (t.arm, arm) for arm, run in first.items() for t in study.teacher_runs(run)}
+def _results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
+    """Headline, figures and tables of the results. A figure that would be empty is None."""
+    evaluations, comparisons = files.evaluations, files.comparisons
     means = tables.records(evaluations[evaluations["finding"] == MEAN], "arm")
     one_arm = evaluations[(evaluations["arm"] == next(iter(styles))) & (evaluations["finding"] != MEAN)]
     left_out = one_arm[one_arm["left_out"] != ""]
+    scored, compared = len(left_out) < len(one_arm), not comparisons.empty
     keys = ("auroc", "auroc_low", "auroc_high")
-    differ = not comparisons.empty
     return {
         "few_patients": FEW_PATIENTS,
-        "answer": answer(comparisons, styles, inputs.data),
-        "cost_sentences": cost_sentences(cost, list(taught.values()), styles),
+        "headline": headline(comparisons, styles, files.data),
         "key_figures": [(style, tables.estimate(*(means[arm][key] for key in keys))) for arm, style in styles.items()],
         "left_out_findings": list(zip(left_out["finding"], left_out["left_out"], strict=True)),
-        "mean_figure": _drawn(figures.mean_auroc(evaluations, styles)),
-        "forest_figure": _drawn(figures.forest(evaluations, styles)),
-        "difference_figure": _drawn(figures.paired_differences(comparisons, styles)) if differ else None,
+        "scored": scored,
+        "mean_figure": _drawn(figures.mean_auroc(evaluations, styles)) if scored else None,
+        "forest_figure": _drawn(figures.forest(evaluations, styles)) if scored else None,
+        "difference_figure": _drawn(figures.paired_differences(comparisons, styles)) if compared and scored else None,
         "results_table": tables.results_table(evaluations, comparisons, styles),
         "auroc_table": tables.finding_table(evaluations, styles),
         "precision_table": tables.finding_table(evaluations, styles, "average_precision"),
-        "difference_table": tables.difference_table(comparisons, styles) if differ else None,
-        "curves_figure": _drawn(figures.learning_curves(inputs.histories, styles)),
+        "difference_table": tables.difference_table(comparisons, styles) if compared else None,
+        "curves_figure": _drawn(figures.learning_curves(files.histories, styles)),
+        "explanations": [(_picture(file), caption) for file, caption in files.explanations],
+    }
+
+
+def _published(files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
+    return {
         "published": published(),
-        "published_tables": published_tables(evaluations, inputs.data, styles),
-        "published_notes": published_notes(inputs.data),
-        "traps": traps(inputs.data),
-        "cost_figure": _drawn(figures.cost_against_auroc(cost, evaluations, styles)),
-        "cost_table": tables.cost_table(cost, styles),
-        "paper_cost_table": paper_cost_table(cost, styles),
-        "explanations": [(_picture(file), caption) for file, caption in inputs.explanations],
-    }  # fmt: skip
+        "published_tables": published_tables(files.evaluations, files.data, styles),
+        "published_notes": published_notes(files.data),
+        "traps": traps(files.data),
+    }
 
 
-def _ablation(study: Study, inputs: Inputs) -> dict[str, Any] | None:
-    if not inputs.ablation:
+def _cost(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], scored: bool) -> dict[str, Any]:
+    first = {arm: runs[0] for arm, runs in arms_of(study).items()}
+    # One sentence for each teacher of each network that it teaches, even if it teaches several arms of this network.
+    taught = {(t.arm, run.network): (t.arm, arm) for arm, run in first.items() for t in study.teacher_runs(run)}
+    return {
+        "cost_sentences": cost_sentences(files.cost, list(taught.values()), styles),
+        "cost_figure": _drawn(figures.cost_against_auroc(files.cost, files.evaluations, styles)) if scored else None,
+        "cost_table": tables.cost_table(files.cost, styles),
+        "paper_cost_table": paper_cost_table(files.cost, styles),
+    }
+
+
+def _ablation(study: Study, files: StudyFiles) -> dict[str, Any] | None:
+    if not files.ablation:
         return None
-    comparisons, arms = inputs.ablation
+    comparisons, arms = files.ablation
     variants = ablation.variants_of(study)
     return {
-        "reference": next(iter(variants.values())).changes.removeprefix("the reference: "),
-        "network": next(iter(variants.values())).style.label.split(" from ")[0],
-        "answers": ablation.answers(comparisons, study, inputs.data["split"]["sides"]["test"]["patients"]),
+        "reference": ablation.settings_of(ablation.reference_run(study)),
+        "network": next(iter(variants.values())).style.network,
+        "alpha": ALPHA,
+        "answers": ablation.answers(comparisons, study, files.data["split"]["sides"]["test"]["patients"]),
         "figure": _drawn(ablation_figure(comparisons, variants, study.seeds)),
         "differences": ablation.difference_table(comparisons, study),
         "findings": ablation.finding_table(comparisons, study),
@@ -117,15 +142,15 @@ def _ablation(study: Study, inputs: Inputs) -> dict[str, Any] | None:
     }
 
 
-def _data_section(inputs: Inputs) -> dict[str, Any]:
-    data = inputs.data
+def _data_section(files: StudyFiles) -> dict[str, Any]:
+    data = files.data
     return {
         "prevalence_figure": _drawn(data_figures.prevalence(data)),
         "prevalence_table": data_tables.prevalence_table(data),
         "people_table": data_tables.people_table(data),
         "darkness": data_tables.darkness(data),
         "marks": data_tables.marks(data),
-        "pictures": [(_picture(file), caption) for file, caption in inputs.pictures],
+        "pictures": [(_picture(file), caption) for file, caption in files.pictures],
         "split_table": data_tables.split_table(data),
         "left_out_table": data_tables.left_out_table(data),
         "quarantine_table": data_tables.quarantine_table(data),
@@ -133,9 +158,9 @@ def _data_section(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _again(study: Study, inputs: Inputs) -> dict[str, Any]:
-    """How to run the study again, and what it ran with, from the cards."""
-    cards = list(inputs.cards.values())
+def _how_to_repeat(study: Study, files: StudyFiles) -> dict[str, Any]:
+    """The command that repeats the study, and what it ran with according to its run cards."""
+    cards = list(files.cards.values())
     data_folder = "" if study.data.dataset == "phantom" else " DATA=DIR"
     versions: dict[str, set[str]] = {}
     for card in cards:
@@ -152,7 +177,7 @@ def _again(study: Study, inputs: Inputs) -> dict[str, Any]:
 
 
 def _notebooks(study: Study) -> list[tuple[str, str, str]]:
-    """Relative link, name and title of each executed notebook, in order; this report's own is written after it."""
+    """Return link, name and title of each executed notebook; 07_report's page is written after the report."""
     trained = [f"{'02_teacher' if run.role == 'teacher' else '03_distill'}-{run.name}" for run in study.all_runs]
     names = sorted([*trained, *(name for name in NOTEBOOKS if name not in ("02_teacher", "03_distill"))])
     executed = [name for name in names if (study.report_folder / "notebooks" / f"{name}.html").is_file()]
@@ -162,10 +187,10 @@ def _notebooks(study: Study) -> list[tuple[str, str, str]]:
 
 
 def _drawn(figure: Figure) -> str:
-    """A figure as the address of an inlined SVG."""
+    """Return a figure as a data URL of an SVG."""
     return "data:image/svg+xml;base64," + base64.b64encode(to_svg(figure)).decode()
 
 
 def _picture(file: Path) -> str:
-    """A PNG file as the address of an inlined image."""
+    """Return a PNG file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()

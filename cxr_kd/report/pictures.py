@@ -1,4 +1,4 @@
-"""What notebooks keep for the report: pictures of the data, and figures as files."""
+"""Figures and pictures that notebooks write to files for the report."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,14 +21,14 @@ from cxr_kd.study.data_settings import Intensity
 
 
 def keep(figure: Figure, path: Path) -> Figure:
-    """Write a figure as PNG, whole, and give it back to be shown."""
+    """Write a figure as a PNG file and return it, so that the notebook shows it."""
     with written_whole(path) as temporary:
         temporary.write_bytes(to_png(figure))
     return figure
 
 
 def contact_pictures(data: Prepared) -> list[Picture]:
-    """One test image per finding, chosen by `choose_examples`, with its mask or box; and one without a finding."""
+    """Return one test image per finding, chosen by `choose_examples`, with its mask or box, and one without finding."""
     pictures = []
     chosen = {finding: image_id for image_id, finding in reversed(choose_examples(data, len(data.table.findings)))}
     for finding, image_id in reversed(chosen.items()):
@@ -55,10 +55,10 @@ def sample(
     keep_aspect: bool = False,
     intensity: Intensity = "fixed",
 ) -> list[Picture]:
-    """Some radiographs of a data set, drawn at random, under their findings, with their boxes and masks.
+    """Return `count` random radiographs of a data set, with their findings as titles and their boxes and masks.
 
-    Decoded here, for a look before anything is prepared; files that can't be read are passed over. DataError where
-    none can be read. `keep_aspect` and `intensity` as for `decode`.
+    They are decoded here, so that one can look at them before anything is prepared. Files that cannot be decoded are
+    left out; DataError if none can be. `keep_aspect` and `intensity`: see `decode`.
     """
     order = np.random.default_rng(seed).permutation(len(table))
     pictures: list[Picture] = []
@@ -69,7 +69,9 @@ def sample(
             image = decode(table.root / row["path"], size, keep_aspect=keep_aspect, intensity=intensity)
             pictures.append(_picture_of(table, row, image))
     if not pictures:
-        raise DataError(f"{table.root}: none of the {len(table):,} image files can be read")
+        raise DataError(
+            f"{table.root}: none of the {len(table):,} image files can be decoded; `cxr-kd data check` says why"
+        )
     return pictures
 
 
@@ -84,13 +86,13 @@ def _picture_of(table: CxrTable, row: Mapping[Any, Any], image: np.ndarray) -> P
 
 
 def caption(data: Prepared, examples: Sequence[Example]) -> str:
-    """What a figure of maps shows, in a sentence for the report."""
+    """Return the caption of a figure of maps for the report."""
     rows, columns = next(iter(examples[0].maps.values())).shape
     kind = "phantoms" if data.table.kind == "phantom" else "radiographs"
     marked = sum(example.place is not None for example in examples)
     return (
-        f"{len(examples)} test {kind}, drawn at random among those with the finding; {marked} of them with its place "
-        f"known (outlined). Maps of {rows} x {columns} cells, all on one scale."
+        f"{len(examples)} test {kind}, chosen at random among those with the finding. Its place is known, and "
+        f"outlined, in {marked} of them. Maps have {rows} x {columns} cells and share one scale."
     )
 
 

@@ -1,4 +1,4 @@
-"""Everything that the report is written from, read from the study's files and checked to belong together."""
+"""The files that the report is written from, read and checked to belong together."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ from cxr_kd.files import read_json
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of
 
-PICTURES = {  # what notebook 01 draws -> what the report says below it
-    "data-contact-sheet.png": "Radiographs of the data set, with what is marked on them.",
-    "data-patients.png": "Who the patients are, and how they were radiographed.",
-    "data-cooccurrence.png": "Which findings come together.",
+PICTURES = {  # file that notebook 01 writes -> caption in the report
+    "data-contact-sheet.png": "Radiographs of the data set, with the findings outlined where their place is known.",
+    "data-patients.png": "Patients and radiographs: age and sex, images per patient, view position.",
+    "data-cooccurrence.png": "Which findings occur together.",
 }
-DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", "quarantine", "brightest")  # newer ones
-COST_COLUMNS = ("run", "parameters", "macs", "file_mb", "latency_ms_median", "latency_ms_p25", "latency_ms_p75", "cpu",
-                "image_size")  # fmt: skip
+# Keys that data cards of older versions do not have.
+DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", "quarantine", "brightest")
+COST_COLUMNS = ("run", "network", "image_size", "parameters", "macs", "file_mb", "latency_ms_median", "latency_ms_p25",
+                "latency_ms_p75", "cpu", "threads")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
-    """The files of a study: data.json, its pictures (file, caption), cards by run, histories by arm, the results,
-    the explanation figures (file, caption), device.csv with the column `arm`, one row an arm, and an ablation's two
-    frames (`evaluation.ablation.read_ablation`), where the study has one."""
+class StudyFiles:
+    """The content of a study's files."""
 
-    data: Mapping[str, Any]
-    pictures: Sequence[tuple[Path, str]]
-    cards: Mapping[str, Mapping[str, Any]]
-    histories: Mapping[str, Sequence[pd.DataFrame]]
+    data: Mapping[str, Any]  # the data card
+    pictures: Sequence[tuple[Path, str]]  # of the data: file, caption
+    cards: Mapping[str, Mapping[str, Any]]  # run -> run card
+    histories: Mapping[str, Sequence[pd.DataFrame]]  # arm -> history.csv of each seed
     evaluations: pd.DataFrame
     comparisons: pd.DataFrame
-    explanations: Sequence[tuple[Path, str]]
-    cost: pd.DataFrame
-    ablation: tuple[pd.DataFrame, pd.DataFrame] | None
+    explanations: Sequence[tuple[Path, str]]  # file, caption
+    cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
+    ablation: tuple[pd.DataFrame, pd.DataFrame] | None  # `evaluation.ablation.read_ablation`, if the study has one
 
 
-def read_inputs(study: Study) -> Inputs:
-    """Read a study's files. Raises ReportError where one is missing, or was made on another split than the data now."""
+def read_study_files(study: Study) -> StudyFiles:
+    """Return the content of a study's files.
+
+    Raises ReportError if a file is missing or incomplete, or belongs to another split, data or settings than the study
+    has now.
+    """
     data = _data(study)
     cards = {}
     for run in study.all_runs:
@@ -61,7 +64,7 @@ def read_inputs(study: Study) -> Inputs:
         raise ReportError(
             f"{study.runs_folder / 'evaluations.csv'}: holds other networks than the study; run 04_ablation again"
         )
-    return Inputs(
+    return StudyFiles(
         data=data,
         pictures=[(study.runs_folder / n, text) for n, text in PICTURES.items() if (study.runs_folder / n).is_file()],
         cards=cards,
@@ -86,16 +89,17 @@ def _data(study: Study) -> dict[str, Any]:
 
 
 def _explanations(folder: Path) -> list[tuple[Path, str]]:
-    """The figures that explanations.json lists: [{"file": name in the folder, "caption": text}, ...]."""
+    """Return the figures of explanations.json: [{"file": name in the folder, "caption": text}, ...]."""
     listed = read_json(_needed(folder / "explanations.json", "05_explain"))
     return [(_needed(folder / entry["file"], "05_explain"), entry["caption"]) for entry in listed]
 
 
 def _cost(study: Study) -> pd.DataFrame:
-    """device.csv with the arm of each run; seeds of an arm are the same network, so the first stands for it."""
+    """Return device.csv with one row per arm: that of its first seed, because all seeds have the same network."""
     path = _needed(study.runs_folder / "device.csv", "06_device")
     frame = pd.read_csv(path)
-    if missing := [column for column in COST_COLUMNS if column not in frame]:
+    ratios = [f"latency_ratio{end}:{name}" for name in frame.get("network", ()) for end in ("", "_low", "_high")]
+    if missing := [column for column in (*COST_COLUMNS, *dict.fromkeys(ratios)) if column not in frame]:
         raise ReportError(f"{path}: no column {', '.join(missing)}; run 06_device again")
     arm_of_run = {run.name: arm for arm, runs in arms_of(study).items() for run in runs}
     if unknown := sorted(set(frame["run"]) - set(arm_of_run)):

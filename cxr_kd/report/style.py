@@ -1,7 +1,7 @@
-"""How every figure of the study looks: one colour and one mark for each role of a network, one typography, one size.
+"""The look of every figure of the study: one colour and one marker per role of a network, one typography.
 
-The colours are those of Okabe and Ito (2008), told apart by people with any of the common colour vision deficiencies;
-the control, the student alone, is grey. A mark says the same thing again, for print without colour.
+The colours are those of Okabe and Ito (2008), which people with common colour vision deficiencies can tell apart. The
+control, the student alone, is grey. Each role also has a marker of its own, for print without colour.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ TYPOGRAPHY: Any = {
     "legend.fontsize": 9,
     "figure.facecolor": "white",
     "svg.hashsalt": "cxr_kd",  # the same figure gives the same file
-    "svg.fonttype": "path",  # looks the same where a font is missing
+    "svg.fonttype": "path",  # looks the same if a font is missing
 }
 DPI = 160
 Drawn = TypeVar("Drawn", bound=Callable[..., Figure])
 
 
 class StudyFigure(Figure):
-    """A figure that a notebook shows without pyplot, whose list of open figures would keep it in memory."""
+    """A figure that a notebook can show without pyplot. pyplot would keep every figure in memory."""
 
     def _repr_png_(self) -> bytes:
         return to_png(self)
@@ -71,17 +71,24 @@ class StudyFigure(Figure):
 
 @dataclass(frozen=True)
 class ArmStyle:
-    """How an arm of the study is called and drawn, in every table and figure."""
+    """How an arm of the study is called and drawn, in every table and figure.
+
+    `network` is the title of its own network, `teachers` those of its teachers ("" without one), `variant` the label
+    that the study gives the student. `label` has all three.
+    """
 
     arm: str
     label: str
     role: str
     colour: str
     marker: str
+    network: str
+    teachers: str = ""
+    variant: str = ""
 
 
 def styled(draw: Drawn) -> Drawn:
-    """Draw under the house typography, whatever the caller's matplotlib settings are."""
+    """Return a drawing function that uses TYPOGRAPHY, whatever the caller's matplotlib settings are."""
 
     @functools.wraps(draw)
     def wrapped(*arguments: Any, **settings: Any) -> Figure:
@@ -94,39 +101,38 @@ def styled(draw: Drawn) -> Drawn:
 
 
 def arm_styles(study: Study) -> dict[str, ArmStyle]:
-    """Arm -> its style, in the study's order; every figure takes this and draws in this order."""
+    """Return the style of each arm, in the study's order. Every figure draws the arms in this order."""
     return {arm: style_of(arm, runs[0]) for arm, runs in arms_of(study).items()}
 
 
 def style_of(arm: str, run: Run) -> ArmStyle:
-    """The style of one arm, from any of its runs."""
-    title = registry.info(run.network).title
+    """Return the style of an arm, from any of its runs."""
+    network, teachers = registry.info(run.network), [registry.info(name) for name in run.teachers]
+    names = " and ".join(teacher.title for teacher in teachers)
     if run.role == "teacher":
-        role, label = f"teacher, {registry.info(run.network).kind}", title
-    elif run.teacher is None:
-        role, label = "student alone", f"{title} alone"
+        role, label = f"teacher, {network.kind}", network.title
+    elif not teachers:
+        role, label = "student alone", f"{network.title} alone"
     else:
-        teachers = [registry.info(name) for name in run.teachers]
-        who = f"a {teachers[0].kind}" if len(teachers) == 1 else "several"
-        role = f"student distilled from {who}"
-        label = f"{title} from {' and '.join(teacher.title for teacher in teachers)}"
-    colour, marker = ROLES[role]
-    return ArmStyle(arm, f"{label} ({run.label})" if run.label else label, role, colour, marker)
+        kind = f"a {teachers[0].kind}" if len(teachers) == 1 else "several"
+        role, label = f"student distilled from {kind}", f"{network.title} from {names}"
+    label = f"{label} ({run.label})" if run.label else label
+    return ArmStyle(arm, label, role, *ROLES[role], network.title, names, run.label)
 
 
 def finding_name(finding: str) -> str:
-    """A finding as a reader expects it: Pleural_Thickening -> Pleural thickening."""
+    """Return a finding as it is printed: Pleural_Thickening -> Pleural thickening, COPD -> COPD."""
     text = finding.replace("_", " ")
     return text if text.isupper() else text[:1].upper() + text[1:].lower()
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as PNG for screens and notebooks."""
+    """Return the figure as PNG, for notebooks."""
     return _save(figure, "png", {"Software": None})
 
 
 def to_svg(figure: Figure) -> bytes:
-    """The figure as SVG: sharp in print, the same bytes for the same figure."""
+    """Return the figure as SVG, for the report. The same figure gives the same bytes."""
     return _save(figure, "svg", {"Date": None, "Creator": None})
 
 

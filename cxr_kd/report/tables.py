@@ -1,4 +1,4 @@
-"""Tables of the report and of the notebooks: data frames in, small tables with intervals out."""
+"""Tables of the report and of the notebooks: values with their intervals, made from data frames."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from html import escape
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.report.style import METRIC_NAMES, ArmStyle, finding_name
 
 Styles = Mapping[str, ArmStyle]
-# A notebook sets every cell to the right; only numbers belong there.
+# A notebook aligns every cell to the right; only numbers belong there.
 _LEFT, _RIGHT = (f"{{text-align: {side} !important}}" for side in ("left", "right"))
 _NOTEBOOK_STYLE = f"<style>.cxr-kd :is(th, td) {_LEFT} .cxr-kd .number {_RIGHT}</style>"
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -23,43 +24,47 @@ MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table: a text, smaller print after it, and the mark of an arm before it."""
+    """One cell of a table: a text, with smaller text after it and the coloured mark of an arm before it."""
 
     text: str
     detail: str = ""
     style: ArmStyle | None = None
     strong: bool = False
-    span: int = 1  # columns that it takes
+    span: int = 1  # columns
 
     def html(self) -> str:
-        """The cell's content."""
+        """Return the content of the cell as HTML."""
         mark = f'<i class="mark" style="background:{self.style.colour}"></i>' if self.style else ""
         detail = f' <span class="detail">{escape(self.detail)}</span>' if self.detail else ""
-        text = together(self.text)
+        text = unbroken(self.text)
         return mark + (f"<strong>{text}</strong>" if self.strong else text) + detail
 
 
-def together(text: str) -> str:
-    """Text as HTML in which no line breaks inside a word with a hyphen: DenseNet-161."""
+def unbroken(text: str) -> str:
+    """Return text as HTML in which no word with a hyphen, such as DenseNet-161, is broken into two lines."""
     return re.sub(r"\S+-\S+", r'<span class="together">\g<0></span>', escape(text))
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: what it shows, columns, rows of cells (the first names its row), a note below. A notebook shows it."""
+    """A table of the report, which a notebook can show too. The first cell of a row names the row."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]  # of Cell or text
     note: str = ""
-    text_columns: frozenset[int] = frozenset({0})  # the others are numbers, set to the right
-    wrapped_columns: frozenset[int] = frozenset()  # long texts, which may run over several lines
+    text_columns: frozenset[int] = frozenset({0})  # the others are numbers, aligned to the right
+    wrapped_columns: frozenset[int] = frozenset()  # long texts, which may have several lines
 
     def html(self) -> str:
-        """The table as HTML; the page gives it its frame, badge and scrolling box."""
-        heads = "".join(f'<th scope="col"{self._side(i)}>{together(c)}</th>' for i, c in enumerate(self.columns))
+        """Return the table as HTML, without caption and note. Every text in it is escaped."""
+        heads = "".join(f'<th scope="col"{self._side(i)}>{unbroken(c)}</th>' for i, c in enumerate(self.columns))
         body = "".join(f"<tr>{self._row(row)}</tr>" for row in self.rows)
         return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+    def markup(self) -> Markup:
+        """Return `html()` for a template that escapes every other text."""
+        return Markup(self.html())
 
     def _row(self, row: Sequence[Any]) -> str:
         cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
@@ -81,7 +86,7 @@ class Table:
 
 
 def estimate(value: float, low: float, high: float, *, signed: bool = False) -> Cell:
-    """An estimate with its interval, 0.812 (0.790-0.833) or signed +0.012 (-0.004 to +0.028); a dash for NaN."""
+    """Return an estimate with its interval, 0.812 (0.790-0.833) or signed +0.012 (-0.004 to +0.028); a dash for NaN."""
     if not math.isfinite(value):
         return Cell(DASH)
     form, between = ("+.3f", " to ") if signed else (".3f", DASH)
@@ -91,18 +96,18 @@ def estimate(value: float, low: float, high: float, *, signed: bool = False) -> 
 
 
 def estimate_text(value: float, low: float, high: float, *, signed: bool = False) -> str:
-    """`estimate` in a sentence."""
+    """Return an estimate with its interval as text without line breaks, for a sentence."""
     cell = estimate(value, low, high, signed=signed)
     return f"{cell.text} {cell.detail}".strip().replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def records(frame: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
-    """The rows of a frame by the text in their column `key`, in order."""
+    """Return the rows of a frame by the text in the column `key`, in order."""
     return {str(row[key]): {str(name): value for name, value in row.items()} for row in frame.to_dict("records")}
 
 
 def results_table(evaluations: pd.DataFrame, comparisons: pd.DataFrame, styles: Styles) -> Table:
-    """One row an arm: mean AUROC, mean average precision, and the paired difference from the same student alone."""
+    """Return one row per arm: mean AUROC, mean average precision, paired difference from the same student alone."""
     means = records(evaluations[evaluations["finding"] == MEAN], "arm")
     paired = records(comparisons[comparisons["finding"] == MEAN], "second")
     rows = []
@@ -115,7 +120,7 @@ def results_table(evaluations: pd.DataFrame, comparisons: pd.DataFrame, styles: 
 
 
 def finding_table(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Table:
-    """One row a finding, one column an arm; a finding that is left out says why."""
+    """Return one row per finding and one column per arm; a finding that is left out has the reason instead."""
     by_arm = {str(arm): records(frame, "finding") for arm, frame in evaluations.groupby("arm", sort=False)}
     counts = next(iter(by_arm.values()))
     scored = sum(not row["left_out"] for finding, row in counts.items() if finding != MEAN)
@@ -133,7 +138,7 @@ def finding_table(evaluations: pd.DataFrame, styles: Styles, metric: str = "auro
 
 
 def difference_table(comparisons: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Table:
-    """One row a finding, one column a distilled student: its paired difference from the same student alone."""
+    """Return one row per finding, one column per distilled student: paired difference from the same student alone."""
     by_arm = {str(arm): records(frame, "finding") for arm, frame in comparisons.groupby("second", sort=False)}
     findings = list(dict.fromkeys(comparisons["finding"]))
     rows = [
@@ -148,7 +153,10 @@ def difference_table(comparisons: pd.DataFrame, styles: Styles, metric: str = "a
 
 
 def cost_table(cost: pd.DataFrame, styles: Styles) -> Table:
-    """Parameters, multiply-accumulates, file size and latency of each arm; `cost`: device.csv with an `arm` column."""
+    """Return parameters, multiply-accumulates, file size and latency of each arm.
+
+    `cost`: device.csv with the column `arm`.
+    """
     by_arm = records(cost, "arm")
     rows = []
     for arm, style in styles.items():
@@ -160,12 +168,15 @@ def cost_table(cost: pd.DataFrame, styles: Styles) -> Table:
     columns = ("Network", "Parameters (million)", "Multiply-accumulates (10\N{SUPERSCRIPT NINE})", "File (MB)",
                "Latency (ms; median, quartiles)")  # fmt: skip
     first = cost.iloc[0]
-    note = f"One image of {int(first['image_size'])} px, one thread, on {first['cpu']}."
-    return Table("What a network costs on the device", columns, rows, note)
+    note = (
+        f"Latency of one image of {int(first['image_size'])} px on {first['cpu']}, {thread_count(first['threads'])}. "
+        "Networks of one architecture are measured once and have the same latency."
+    )
+    return Table("Cost of each network", columns, rows, note)
 
 
 def run_table(cards: Sequence[Mapping[str, Any]]) -> Table:
-    """One row a run from its card: seed, epochs, time, peak memory, where and when."""
+    """Return one row per run card: seed, epochs, training time, peak memory, device, and when it finished."""
     rows = []
     for card in cards:
         finished, memory = str(card["finished"])[:16].replace("T", " "), f"{card['peak_memory_mb']:,.0f}"
@@ -183,8 +194,13 @@ def _difference(row: Mapping[str, Any], metric: str) -> Cell:
     return estimate(row[f"{metric}_difference"], row[f"{metric}_low"], row[f"{metric}_high"], signed=True)
 
 
+def thread_count(threads: float) -> str:
+    """Return a number of threads as text: `1 thread`, `2 threads`."""
+    return f"{int(threads)} thread{'' if threads == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
-    """70 -> 1 min 10 s; 7300 -> 2 h 1 min."""
+    """Return seconds as text: 70 -> 1 min 10 s; 7300 -> 2 h 1 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,4 +1,4 @@
-"""A study whose files are all there, made of random logits: artificial, tiny, and of no meaning."""
+"""A study with all its files, made of random logits: artificial, tiny and without meaning."""
 
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def write_run(study: Study, run, kind: str, dataset: str) -> None:
     write_json(folder / "card.json", {
         "study": study.name, "network": run.network, "run": run.name, "role": run.role, "teacher": run.teacher,
         "objective": dict(run.objective), "seed": run.seed, "findings": FINDINGS, "split_sha256": SHA,
-        "parameters": 4_732_838, "epochs": 8, "seconds": 83.4, "peak_memory_mb": 913.2, "device": "CPU, 1 threads",
+        "parameters": 4_732_838, "epochs": 8, "seconds": 83.4, "peak_memory_mb": 913.2, "device": "CPU, 1 thread",
         "versions": {"python": "3.11.2", "torch": "2.9.1", "timm": "1.0.22"}, "git_commit": "c0ffee" * 6 + "beef",
         "settings_sha256": study.identity(run, SHA), "finished": "2026-01-02T03:04:05+00:00",
     })  # fmt: skip
@@ -147,10 +147,15 @@ def data_json(kind: str, dataset: str) -> dict:
 
 def write_device(study: Study) -> None:
     costs = {"densenet161": (26_502_902, 7.8e9, 106.3, 210.0), "visformer_s": (39_466_222, 4.9e9, 158.0, 150.0)}
+    small = (4_732_838, 0.29e9, 19.1, 31.0)
+    networks = sorted({run.network for run in study.all_runs})
     rows = []
     for run in (run for runs in arms_of(study).values() for run in runs):
-        parameters, macs, size, latency = costs.get(run.network, (4_732_838, 0.29e9, 19.1, 31.0))
-        rows.append({"run": run.name, "network": run.network, "parameters": parameters, "macs": macs, "file_mb": size,
+        parameters, macs, size, latency = costs.get(run.network, small)
+        ratios = {f"latency_ratio{end}:{name}": factor * costs.get(name, small)[-1] / latency
+                  for name in networks for end, factor in (("", 1), ("_low", 0.9), ("_high", 1.2))}  # fmt: skip
+        rows.append({"run": run.name, "network": run.network, "threads": 1, **ratios, "file_mb": size,
+                     "parameters": parameters, "macs": macs,
                      "latency_ms_median": latency, "latency_ms_p25": latency * 0.95, "latency_ms_p75": latency * 1.1,
                      "cpu": "Artificial CPU", "image_size": 64})  # fmt: skip
     pd.DataFrame(rows).to_csv(study.runs_folder / "device.csv", index=False)

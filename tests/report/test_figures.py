@@ -14,7 +14,7 @@ from cxr_kd.evaluation.study_results import evaluate_study, read_results
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.explanation.examples import Example
 from cxr_kd.report import data_figures, figures, map_figures
-from cxr_kd.report.study_files import read_inputs
+from cxr_kd.report.study_files import read_study_files
 from cxr_kd.report.style import ROLES, arm_styles, finding_name, to_png, to_svg
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # a font, a layout that did not fit
@@ -85,7 +85,7 @@ def test_learning_curves_draw_each_seed_and_cost_draws_each_arm(make_study) -> N
     history = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "validation_auroc": [0.5, 0.6]})
     loss, score = figures.learning_curves({arm: [history, history] for arm in styles}, styles).axes
     assert len(loss.lines) == len(score.lines) == 2 * len(styles)
-    figure = figures.cost_against_auroc(read_inputs(study).cost, read_results(study)[0], styles)
+    figure = figures.cost_against_auroc(read_study_files(study).cost, read_results(study)[0], styles)
     assert any("(ms;" in text for text in texts(figure))
     assert len(figure.axes[0].containers) == len(styles)
 

@@ -10,7 +10,7 @@ from cxr_kd.evaluation.study_results import read_results
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import read_json
 from cxr_kd.report import tables
-from cxr_kd.report.headline import answer, badge, cost_sentences
+from cxr_kd.report.headline import badge, cost_sentences, headline
 from cxr_kd.report.published import (
     mean_table,
     own_column,
@@ -21,7 +21,7 @@ from cxr_kd.report.published import (
     published_tables,
     traps,
 )
-from cxr_kd.report.study_files import read_inputs
+from cxr_kd.report.study_files import read_study_files
 from cxr_kd.report.style import arm_styles
 from cxr_kd.report.tables import Cell, Table, estimate, estimate_text
 
@@ -114,7 +114,7 @@ def test_published_figures_have_sources_and_keep_their_digits(make_study) -> Non
 def test_figures_published_on_one_data_set_stand_beside_no_other(make_study, dataset, kind, figures) -> None:
     study = make_study()
     data = {**read_json(study.runs_folder / "data.json"), "dataset": dataset, "kind": kind}
-    inputs, styles = read_inputs(study), arm_styles(study)
+    inputs, styles = read_study_files(study), arm_styles(study)
     html = "".join(table.html() for table in published_tables(inputs.evaluations, data, styles))
     everywhere = {"0.837", "0.745", "0.876", "0.871", "0.887"}
     assert {figure for figure in everywhere if f">{figure}<" in html} == figures
@@ -133,7 +133,7 @@ def test_only_the_whole_data_set_on_a_published_split_gets_that_splits_column(ma
 
 def test_the_papers_findings_and_cost_stand_beside_ours(make_study) -> None:
     study = make_study()
-    inputs, styles = read_inputs(study), arm_styles(study)
+    inputs, styles = read_study_files(study), arm_styles(study)
     rows = {row[0]: row for row in paper_finding_table(inputs.evaluations, inputs.data, styles).rows}
     assert rows["Effusion"][1] == "0.876"
     assert rows["Effusion"][2].detail.startswith("(")
@@ -154,17 +154,17 @@ def test_the_answer_follows_the_interval(make_study) -> None:
         ((0.02, -0.01, 0.05), "no effect of distillation from DenseNet-161 on the student's mean AUROC could be shown"),
     ]:
         frame.loc[mean, ["auroc_difference", "auroc_low", "auroc_high"]] = values
-        sentence = answer(frame, arm_styles(study), data)
+        sentence = headline(frame, arm_styles(study), data)
         assert sentence.startswith("On phantoms, ")
         assert verdict in sentence
     data["split"]["sides"]["test"]["patients"] = 29
     frame.loc[mean, ["auroc_difference", "auroc_low", "auroc_high"]] = (-0.02, -0.03, -0.01)
-    assert "29 test patients are too few to say what distillation from DenseNet-161" in answer(
+    assert "29 test patients are too few to say what distillation from DenseNet-161" in headline(
         frame, arm_styles(study), data
     )
     frame.loc[mean, "left_out"] = "no finding has enough positives and negatives"
-    assert "no finding has enough positives" in answer(frame, arm_styles(study), data)
-    assert "no student was trained both" in answer(frame.iloc[:0], arm_styles(study), data)
+    assert "no finding has enough positives" in headline(frame, arm_styles(study), data)
+    assert "no student was trained both" in headline(frame.iloc[:0], arm_styles(study), data)
 
 
 def test_badges_and_cost_say_what_the_files_say(make_study) -> None:
@@ -175,7 +175,7 @@ def test_badges_and_cost_say_what_the_files_say(make_study) -> None:
     own = badge({**data, "kind": "own"})
     assert (own.kind, own.label) == ("own", "Own data")
     assert "1,100 radiographs at 64 px from a folder of the user's own (Artificial radiographs)" in own.meaning
-    (sentence,) = cost_sentences(read_inputs(study).cost, [("densenet161", FROM_CNN)], arm_styles(study))
+    (sentence,) = cost_sentences(read_study_files(study).cost, [("densenet161", FROM_CNN)], arm_styles(study))
     assert "5.6 times the parameters of EEEA-Net-C2" in sentence
     assert "6.8 times its latency" in sentence
 
