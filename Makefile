@@ -38,7 +38,7 @@ lab: $(VENV)/.installed ## open JupyterLab on the notebooks (LAB_OPTIONS="--ip 0
 	@python workflow/start.py lab $(LAB_OPTIONS)
 
 docs: $(VENV)/.installed ## write the pages of the library's functions and classes to site/
-	@python -m pdoc --docformat numpy --output-directory site cxr_kd
+	@python docs/pages.py site
 	@echo "Open site/index.html in a browser"
 
 format: $(VENV)/.installed ## format the code and strip the notebooks

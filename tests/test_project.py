@@ -1,6 +1,7 @@
 """What holds the project together: its environment's files, the direction of its imports, its stored notebooks."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from cxr_kd.notebook import hygiene
+from cxr_kd.study.loss_table import LOSSES
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (  # One layer per package or module: each may import only from the layers below it.
@@ -165,3 +167,93 @@ def test_the_hygiene_check_sees_outputs_and_misplaced_parameters(tmp_path):
         "the cells tagged 'parameters' are []; only the second cell must have this tag",
         "cells of more than 25 lines, whose logic belongs in the library",
     ]
+
+
+LONGEST_MODULE, LONGEST_FUNCTION = 250, 60  # lines
+# Direct dependencies that no code imports, and why they are declared.
+NOT_IMPORTED = {
+    "ipywidgets": "JupyterLab shows tqdm's bars with it",
+    "jupyterlab": "make lab starts it as a module",
+    "python-gdcm": "imported as gdcm",
+    "scikit-learn": "ordered; the tests compare metrics with it",
+    "seaborn": "ordered; figures of the next versions use it",
+    "shap": "ordered; explanations of the next versions use it",
+    "torchvision": "timm needs the version that fits torch",
+}
+IMPORTED_AS = {
+    "grad-cam": "pytorch_grad_cam",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_modules_and_functions_are_short(path):
+    text = path.read_text()
+    assert text.count("\n") <= LONGEST_MODULE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{path}:{node.lineno}: {node.name} has {length} lines"
+
+
+def test_every_direct_dependency_is_imported_or_has_a_reason():
+    files = [path for folder in ("cxr_kd", "workflow") for path in (ROOT / folder).rglob("*.py")]
+    texts = [path.read_text() for path in files]
+    texts += [
+        "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
+        for path in (ROOT / "notebooks").glob("*.ipynb")
+        if not path.name.startswith(".")
+    ]
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    unused = set()
+    for name in (canonicalize_name(Requirement(line).name) for line in dependencies):
+        module = IMPORTED_AS.get(name, name)
+        if not any(re.search(rf"^\s*(import|from) {module}\b", text, re.MULTILINE) for text in texts):
+            unused.add(name)
+    assert unused <= set(NOT_IMPORTED), "declared, but imported nowhere, without a reason in NOT_IMPORTED"
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("this is no git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_tracked_file_names_a_machine_or_an_index():
+    # In pieces, so that this file does not find itself.
+    wrong = re.compile("|".join(["/wo" + "rk/", "/tmp/" + "wt", "index-" + r"url\s*[=:]\s*http", "py" + r"pi\.org"]))
+    for path in tracked_files():
+        if path.suffix not in (".png", ".lock"):
+            found = wrong.search(path.read_text(encoding="utf-8", errors="replace"))
+            assert not found, f"{path.relative_to(ROOT)}: {found and found.group()}"
+
+
+def test_the_version_is_the_same_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f'__version__ = "{version}"' in (ROOT / "cxr_kd" / "__init__.py").read_text()
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_page_of_losses_is_the_table_of_losses():
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\w+) \| (\w+).*?\| (.*?) \| (.*?) \|$", (ROOT / "docs" / "losses.md").read_text(), re.M
+    )
+    wanted = {
+        loss.name: (loss.against, loss.needs or "logits", set(loss.settings), loss.source) for loss in LOSSES.values()
+    }
+    assert {name: (against, needs, set(re.findall(r"`(\w+)`", settings)), source)
+            for name, against, needs, settings, source in rows} == wanted  # fmt: skip
+
+
+def test_every_module_has_a_page(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "pages.py"), str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "cxr_kd.html").is_file()
+    names = [module_name(path) for path in SOURCES if path.name != "__main__.py"]
+    pages = {name: tmp_path.joinpath("cxr_kd", *name.split(".")).with_suffix(".html") for name in names}
+    assert [name for name, page in pages.items() if not page.is_file()] == []
