@@ -131,7 +131,7 @@ def test_pictures_that_cannot_be_drawn_are_a_problem(own: list[str | Path], tmp_
         path.write_bytes(b"")
     result = run(*own, "--labels-only", "--pictures", tmp_path / "sheet.png")
     assert result.exit_code == 1
-    assert "none of the 20 image files can be read" in result.stderr
+    assert "none of the 20 image files can be decoded" in result.stderr
 
 
 @pytest.mark.parametrize(

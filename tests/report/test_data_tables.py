@@ -27,7 +27,7 @@ def test_prevalence_is_of_known_labels_and_the_shift_is_in_points(data) -> None:
     data["prevalence"]["test"]["Effusion"] = data["prevalence"]["train"]["Effusion"] - 0.0001
     table = data_tables.prevalence_table(data)
     assert table.columns == ("Finding", "Train", "Validation", "Test", "Test minus train (percentage points)")
-    assert rows(table)["Mass"] == ["10.4 % (77)", "– (no label is known)", "3.1 % (33)", "−7.3"]
+    assert rows(table)["Mass"] == ["10.4 % (77)", "– (no known label)", "3.1 % (33)", "−7.3"]
     assert rows(table)["Effusion"][-1] == "+0.0"
     assert rows(table)["Hernia"][0].endswith("of 690)")
     assert "whose label is known" in table.note
@@ -60,17 +60,17 @@ def test_what_was_left_out_and_quarantined_is_never_empty_of_words(data) -> None
     assert rows(data_tables.quarantine_table(data)) == {"the file is empty (0 bytes)": ["2"]}
     data |= {"left_out": {}, "quarantine": {}}
     assert rows(data_tables.left_out_table(data)) == {"nothing: every row of the label table was used": ["0"]}
-    assert rows(data_tables.quarantine_table(data)) == {"none: every file could be read": ["0"]}
+    assert rows(data_tables.quarantine_table(data)) == {"none: every file could be decoded": ["0"]}
 
 
 @pytest.mark.parametrize(
     ("marks", "said"),
     [
         ({"boxes": {"Mass": 4, "Nodule": 1}, "boxed_images": 3, "masks": False},
-         "5 boxes on 3 images say where a finding is (Mass 4, Nodule 1)."),
+         "5 boxes on 3 images show where a finding is (Mass 4, Nodule 1)."),
         ({"boxes": {}, "boxed_images": 0, "masks": True}, "The pixels of each finding are known."),
         ({"boxes": {}, "boxed_images": 0, "masks": False},
-         "Nothing in this data set says where in the image a finding is."),
+         "This data set does not say where in the image a finding is."),
     ],
 )  # fmt: skip
 def test_marks_in_a_sentence(data, marks, said) -> None:
@@ -80,7 +80,7 @@ def test_marks_in_a_sentence(data, marks, said) -> None:
 def test_images_that_are_almost_black_are_said(data) -> None:
     assert data_tables.darkness({**data, "brightest": 64.0}) == ""
     said = data_tables.darkness({**data, "brightest": 15.0})
-    assert "almost black: the brightest grey of half of them is 15 or less, of 255." in said
+    assert "almost black: in half of them no pixel is brighter than 15 of 255." in said
     assert "`intensity: per-image` in the study" in said
 
 

@@ -111,8 +111,8 @@ def test_prevalence_counts_and_cooccurrence_are_right() -> None:
     assert {"30", "2", "5", "0"} <= set(texts(figure))
     assert sorted(round(bar.get_width()) for bar in figure.axes[0].patches) == [0, 4, 10, 30]
     known = np.array([[1, 1, 0], [1, 0, np.nan], [0, 1, 1], [1, 1, 1]])
-    (image,) = data_figures.cooccurrence(known, ["Mass", "Nodule", "Hernia"]).axes[0].images
-    share = np.ma.filled(image.get_array().astype(float), np.nan)
+    (cells,) = data_figures.cooccurrence(known, ["Mass", "Nodule", "Hernia"]).axes[0].collections
+    share = np.ma.filled(cells.get_array().astype(float), np.nan).reshape(3, 3)
     # Of three images with Mass, two have Nodule, and of the two where Hernia is known, one has it.
     np.testing.assert_allclose(share[0], [np.nan, 200 / 3, 50])
     np.testing.assert_allclose(share[2], [50, 100, np.nan])

@@ -1,13 +1,14 @@
 """The report: one file, numbers from files only, readable in a browser wide, narrow and printed."""
 
 import re
+import shutil
 from html import unescape
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from cxr_kd.errors import ReportError
+from cxr_kd.errors import ReportError, StorageError
 from cxr_kd.evaluation.study_results import compare_study, evaluate_study
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import read_json, write_json
@@ -37,8 +38,10 @@ def test_every_table_and_figure_says_its_data_and_split(report: Path) -> None:
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", report.read_text(), re.DOTALL)
     assert len(captions) >= 15
     for caption in captions:
-        assert '<span class="badge phantom">Phantoms</span>' in caption
-        assert "split random-70-10-20" in caption
+        if "published results" not in caption and "single findings" not in caption:  # not from phantoms
+            assert '<span class="origin">Phantoms · split random-70-10-20' in caption
+    headings = re.findall(r"<h2>(.*?)</h2>", report.read_text())
+    assert sum('<span class="badge phantom">Phantoms</span>' in heading for heading in headings) == 4
 
 
 def test_numbers_come_from_the_files(make_study) -> None:
@@ -54,7 +57,7 @@ def test_numbers_come_from_the_files(make_study) -> None:
     assert "(0.711–0.822)" in text
     assert "54,321" in text
     assert "a machine of its own" in text
-    assert "Hernia (4 positives, fewer than 10)" in text
+    assert "Hernia: 4 positives, fewer than 10" in text
     assert "make study STUDY=studies/artificial.yaml</code>" in text
 
 
@@ -63,7 +66,7 @@ def test_real_data_is_asked_for_by_folder_and_several_seeds_are_said(make_study)
     assert "make study STUDY=studies/artificial.yaml DATA=DIR" in text
     assert re.search(r"was trained\s+with 2 seeds", text)
     assert "Phantoms" not in text
-    assert text.count('class="badge mini"') > 15
+    assert text.count('class="badge mini"') == 4
 
 
 def test_the_data_section_says_how_labels_were_read_how_sides_differ_and_what_is_missing(report: Path) -> None:
@@ -89,7 +92,7 @@ def test_a_study_of_own_data_is_compared_with_nobody(make_study) -> None:
     text = write_report(study).read_text()
     assert 'class="badge own">Own data<' in text
     assert "On the radiographs of a folder, " in text
-    assert "no figures on this data set" in text
+    assert "no results on this data set" in text
     assert "CheXNet" not in text
     assert "The same findings in other data sets" not in text
 
@@ -120,7 +123,10 @@ def test_a_study_in_which_nothing_can_be_scored_says_so(make_study) -> None:
     compare_study(poor).to_csv(poor.runs_folder / "comparisons.csv", index=False)
     text = write_report(poor).read_text()
     assert "no finding has enough positives to say what distillation from DenseNet-161 changes" in text
-    assert "Effusion (95 positives, fewer than 1000)" in text
+    assert "Effusion: 95 positives, fewer than 1000" in text
+    assert "No finding can be scored." in unescape(text)
+    assert 'alt="AUROC of each finding' not in text  # no empty figure
+    assert 'alt="Mean AUROC' not in text
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower().replace("explanation", "")
 
 
@@ -175,6 +181,8 @@ def test_a_browser_shows_it_wide_narrow_and_printed(report: Path, browser) -> No
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"the page scrolls sideways by {wide} px at {width} px"
         assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        cut = "[...document.images].some(i => i.getBoundingClientRect().right > document.documentElement.clientWidth)"
+        assert not page.evaluate(cut), f"a figure is cut at {width} px"
     boxes = page.evaluate("[...document.querySelectorAll('.scroll')].map(b => b.scrollWidth > b.clientWidth)")
     assert any(boxes)  # at 400 px wide tables scroll in their own box
     pdf = page.pdf(prefer_css_page_size=True)
@@ -182,3 +190,22 @@ def test_a_browser_shows_it_wide_narrow_and_printed(report: Path, browser) -> No
     assert said == []
     assert all(url.startswith(("file:", "data:")) for url in asked)
     assert pdf.count(b"/Type /Page\n") >= 4 or pdf.count(b"/Type/Page") >= 4
+
+
+def test_a_full_disk_keeps_the_older_report_and_says_so_in_one_sentence(make_study, monkeypatch) -> None:
+    study = make_study()
+    before = write_report(study).read_bytes()
+    free = shutil.disk_usage(study.report_folder)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(StorageError, match=r"the report needs \d+\.\d MB more and 0\.0 MB are free: make room"):
+        write_report(study)
+    assert (study.report_folder / "index.html").read_bytes() == before
+
+
+def test_no_auroc_on_phantoms_is_in_a_table_with_published_results(make_study, report: Path) -> None:
+    def published(page: Path) -> str:
+        return re.search(r'<section id="published">.*?</section>', page.read_text(), re.DOTALL)[0]
+
+    assert "CheXNet" in published(report)
+    assert "this study" not in published(report).replace("of this study are from phantoms", "").lower()
+    assert "This study: a miniature" in published(write_report(make_study("mini", "chestxray14")))
