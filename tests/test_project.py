@@ -248,6 +248,7 @@ def test_the_page_of_losses_is_the_table_of_losses():
             for name, against, needs, settings, source in rows} == wanted  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_module_has_a_page(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "docs" / "pages.py"), str(tmp_path)], capture_output=True, text=True
