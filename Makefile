@@ -17,6 +17,11 @@ export STUDY CORES
 # Not $(abspath ...), which takes a folder with a space in its name for two folders.
 export PATH := $(CURDIR)/$(VENV)/bin:$(value PATH)
 
+# Snakemake, Jupyter and matplotlib store files in the home folder. If it cannot be written, they get one in the project.
+ifneq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/.snakemake/home
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help study test check lab docs format lock clean
 

@@ -24,7 +24,8 @@ ODD_PATHS = (
 RECORDER = f"""#!{sys.executable}
 import json, os, sys
 with open("given.json", "w") as file:
-    json.dump({{"arguments": sys.argv[1:], "data": os.environ.get("CXR_KD_DATA")}}, file)
+    json.dump({{"arguments": sys.argv[1:], "data": os.environ.get("CXR_KD_DATA"),
+               "home": os.environ.get("HOME")}}, file)
 """
 
 
@@ -67,7 +68,13 @@ def test_the_path_of_the_study_arrives_as_it_was_given(project, path):
 
 def test_without_data_none_is_named_and_the_demo_is_run(project):
     given = made(project, "study")
-    assert given == {"arguments": ["workflow/start.py", "study", "studies/demo.yaml", "--cores", "all"], "data": None}
+    assert given["arguments"] == ["workflow/start.py", "study", "studies/demo.yaml", "--cores", "all"]
+    assert given["data"] is None
+
+
+def test_a_user_without_a_home_folder_gets_one_in_the_project(project, tmp_path):
+    assert made(project, "study", HOME="/nonexistent")["home"] == str(project / ".snakemake" / "home")
+    assert made(project, "study", HOME=str(tmp_path))["home"] == str(tmp_path)
 
 
 def test_lab_is_given_its_options(project):

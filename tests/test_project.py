@@ -169,9 +169,10 @@ def test_the_hygiene_check_sees_outputs_and_misplaced_parameters(tmp_path):
     ]
 
 
-LONGEST_MODULE, LONGEST_FUNCTION = 250, 60  # lines
+LONGEST_MODULE, LONGEST_FUNCTION = 250, 60  # lines; a function's without its docstring
 # Direct dependencies that no code imports, and why they are declared.
 NOT_IMPORTED = {
+    "grad-cam": "ordered; the tests compare maps with it",
     "ipywidgets": "JupyterLab shows tqdm's bars with it",
     "jupyterlab": "make lab starts it as a module",
     "python-gdcm": "imported as gdcm",
@@ -193,7 +194,8 @@ def test_modules_and_functions_are_short(path):
     assert text.count("\n") <= LONGEST_MODULE
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            text_lines = (ast.get_docstring(node) or "").count("\n") + 1
+            length = (node.end_lineno or node.lineno) - node.lineno + 1 - text_lines
             assert length <= LONGEST_FUNCTION, f"{path}:{node.lineno}: {node.name} has {length} lines"
 
 
@@ -248,6 +250,7 @@ def test_the_page_of_losses_is_the_table_of_losses():
             for name, against, needs, settings, source in rows} == wanted  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_module_has_a_page(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "docs" / "pages.py"), str(tmp_path)], capture_output=True, text=True

@@ -141,3 +141,20 @@ def test_a_study_killed_twice_while_it_trains_ends_with_the_same_predictions(pro
     assert undisturbed.keys() == gone_on.keys()
     for name, frame in undisturbed.items():
         pd.testing.assert_frame_equal(frame, gone_on[name], check_exact=True)
+
+
+def test_ctrl_c_ends_a_study_with_one_sentence(tmp_path):
+    new_project(tmp_path)
+    command = [sys.executable, str(ROOT / "workflow" / "start.py"), "study", "studies/smoke.yaml", "--cores", "1"]
+    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)  # fmt: skip
+    before = []
+    while not before or not before[-1].startswith("1 of "):  # The first step is done, and the next one starts.
+        before.append(started.stdout.readline())
+        assert before[-1], "the study ended before it could be stopped: " + "".join(before)
+    os.killpg(started.pid, signal.SIGINT)
+    after, _ = started.communicate()
+    assert started.returncode == 128 + signal.SIGINT
+    assert after.endswith("Stopped. The same command continues from here: finished runs and epochs are kept.\n")
+    assert "rule " not in after
+    assert "failed" not in after
