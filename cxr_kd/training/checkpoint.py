@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from cxr_kd.errors import TrainingError
-from cxr_kd.training import tensor_file
+from cxr_kd.training import checkpoint_file
 from cxr_kd.training.train_step import TrainStep
 
 _USED = ("validation_auroc", "seconds")  # the columns of earlier epochs that the loop reads
@@ -96,18 +96,18 @@ class Checkpoint:
         """
         if is_best:
             weights = self.learner.best_candidate.state_dict()
-            tensor_file.write(_best(self.file), weights, self.identity, "the best weights so far")
+            checkpoint_file.write(_best(self.file), weights, self.identity, "the best weights so far")
         content = progress.model_copy(update={"identity": self.identity}).model_dump_json()
-        tensor_file.write(self.file, self._state(), content, "the checkpoint")
+        checkpoint_file.write(self.file, self._state(), content, "the checkpoint")
 
     def load_best(self, model: nn.Module) -> None:
         """Put the best weights into the model."""
-        model.load_state_dict(tensor_file.read(_best(self.file))[0])
+        model.load_state_dict(checkpoint_file.read(_best(self.file))[0])
 
     def _read(self) -> tuple[dict[str, Tensor], Progress]:
         if not self.file.is_file():
             return {}, Progress()
-        tensors, content = tensor_file.read(self.file)
+        tensors, content = checkpoint_file.read(self.file)
         try:
             progress = Progress.model_validate_json(content)
         except ValidationError as error:
@@ -117,7 +117,9 @@ class Checkpoint:
         if not all(column in row for row in progress.history for column in _USED):
             raise TrainingError(f"{self.file} is damaged: its history lacks {' or '.join(_USED)}")
         self._check_tensors(tensors)
-        _check_same(_best(self.file), tensor_file.read(_best(self.file))[0], self.learner.best_candidate.state_dict())
+        _check_same(
+            _best(self.file), checkpoint_file.read(_best(self.file))[0], self.learner.best_candidate.state_dict()
+        )
         return tensors, progress
 
     def _check_tensors(self, tensors: Mapping[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from small_training import TRAINING, batches_of, network, train, weights_of
 
 from cxr_kd.distill.objective import Objective
 from cxr_kd.errors import StorageError, TrainingError
-from cxr_kd.training import tensor_file
+from cxr_kd.training import checkpoint_file
 from cxr_kd.training.checkpoint import Checkpoint, Progress
 from cxr_kd.training.train_step import TrainStep
 
@@ -89,8 +89,8 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(cache, table, stopped, tm
 
 def rewrite(path, change_tensors=lambda tensors: tensors, change_content=lambda content: content):
     """Write a checkpoint anew with other tensors or another text, and the SHA-256 that fits them."""
-    tensors, content = tensor_file.read(path)
-    tensor_file.write(path, change_tensors(tensors), change_content(content), "a test")
+    tensors, content = checkpoint_file.read(path)
+    checkpoint_file.write(path, change_tensors(tensors), change_content(content), "a test")
 
 
 def with_nan(tensors):
@@ -177,7 +177,7 @@ def test_training_after_damage_ends_with_the_same_bits(cache, table, stopped, un
 def test_no_flipped_byte_or_cut_goes_unnoticed(tmp_path, data):
     path = tmp_path / "tensors.safetensors"
     tensors = {"weight": torch.arange(12.0).view(3, 4), "count": torch.tensor(7), "mask": torch.tensor([True, False])}
-    tensor_file.write(path, tensors, '{"history": []}', "a test")
+    checkpoint_file.write(path, tensors, '{"history": []}', "a test")
     content = path.read_bytes()
     place = data.draw(st.integers(0, len(content) - 1))
     if data.draw(st.booleans(), label="cut"):
@@ -186,7 +186,7 @@ def test_no_flipped_byte_or_cut_goes_unnoticed(tmp_path, data):
         changed = content[:place] + bytes([content[place] ^ data.draw(st.integers(1, 255))]) + content[place + 1 :]
     path.write_bytes(changed)
     with suppress(TrainingError):  # what is read although bytes have changed must be what was written
-        read, text = tensor_file.read(path)
+        read, text = checkpoint_file.read(path)
         assert same(read, tensors)
         assert text == '{"history": []}'
 
