@@ -117,9 +117,8 @@ class Checkpoint:
         if not all(column in row for row in progress.history for column in _USED):
             raise TrainingError(f"{self.file} is damaged: its history lacks {' or '.join(_USED)}")
         self._check_tensors(tensors)
-        _check_same(
-            _best(self.file), checkpoint_file.read(_best(self.file))[0], self.learner.best_candidate.state_dict()
-        )
+        best = _best(self.file)
+        _check_same(best, checkpoint_file.read(best)[0], self.learner.best_candidate.state_dict())
         return tensors, progress
 
     def _check_tensors(self, tensors: Mapping[str, Tensor]) -> None:

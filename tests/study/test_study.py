@@ -134,7 +134,7 @@ def identities(folder: Path, text: str) -> dict[str, str]:
     [
         ('title: "Smoke', 'title: "Another', {"07_report"}),
         ("images: 3", "images: 4", {"05_explain"}),
-        ("latency_repeats: 10", "latency_repeats: 11", {"06_device"}),
+        ("latency_repeats: 30", "latency_repeats: 31", {"06_device"}),
         ("resamples: 200", "resamples: 300", {"04_ablation", "07_report"}),
         (
             "teacher: densenet121}",
