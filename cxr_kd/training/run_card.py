@@ -98,7 +98,8 @@ def card_of(job: Job, model: CxrClassifier, history: list[dict[str, float]], fil
 
 
 def _device(processes: Processes) -> str:
-    each = f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    each = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
     if processes.device.startswith("cuda"):
         each = torch.cuda.get_device_name(processes.device)
     return each if processes.count == 1 else f"{processes.count} x {each}"
