@@ -77,7 +77,7 @@ def test_a_user_who_stops_it_reads_one_line(start, folder, number):
     process = start("import time; print('here', flush=True); time.sleep(600)")
     assert process.stdout.readline() == "here\n"
     process.send_signal(number)
-    assert ended(process) == (130, "step: stopped; the same command goes on from here\n")
+    assert ended(process) == (130, "step: stopped; the same command continues from here\n")
     assert files(folder) == []
 
 

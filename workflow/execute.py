@@ -125,7 +125,7 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]))
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[2]).stem}: stopped; the same command goes on from here", file=sys.stderr)
+        print(f"{Path(sys.argv[2]).stem}: stopped; the same command continues from here", file=sys.stderr)
         sys.exit(130)
     except errors.CxrKdError as error:
         sys.exit(f"{Path(sys.argv[2]).stem}: {error}")
