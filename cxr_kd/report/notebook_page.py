@@ -21,11 +21,13 @@ from nbformat import NotebookNode
 
 from cxr_kd.report.content_security import CONTENT_SECURITY_POLICY
 
-TAGS = (
-    "a abbr b code del em i small span strong sub sup "
-    "blockquote br dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p pre ul "
-    "table tbody td tfoot th thead tr"
-).split()
+# fmt: off
+TAGS = [
+    "a", "abbr", "b", "code", "del", "em", "i", "small", "span", "strong", "sub", "sup",
+    "blockquote", "br", "dd", "div", "dl", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "ul",
+    "table", "tbody", "td", "tfoot", "th", "thead", "tr",
+]
+# fmt: on
 ATTRIBUTES = {
     "*": ["class", "id", "style", "title"],
     "a": ["href"],
