@@ -19,22 +19,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.data.images.decode import decode
     from cxr_kd.data.prepare import prepare
+    from cxr_kd.device.cost_table import write_cost_table
     from cxr_kd.distill.outputs import observe
+    from cxr_kd.evaluation.ablation import write_ablation
+    from cxr_kd.evaluation.study_results import write_results
+    from cxr_kd.explanation.agreement import agreement_of_students
     from cxr_kd.explanation.cam import maps, upsample
+    from cxr_kd.explanation.examples import choose_examples, explain_examples
     from cxr_kd.models.build import build
     from cxr_kd.models.weights import load
     from cxr_kd.notebook import begin
     from cxr_kd.report.page import write_report
     from cxr_kd.study import load_study
+    from cxr_kd.study.arms import arms_of
     from cxr_kd.training.finished_run import load_run
     from cxr_kd.training.launch import train_over
     from cxr_kd.training.run import train
 
 __version__ = "0.1.0"
 __all__ = [
+    "agreement_of_students",
+    "arms_of",
     "begin",
     "build",
+    "choose_examples",
     "decode",
+    "explain_examples",
     "load",
     "load_run",
     "load_study",
@@ -44,12 +54,19 @@ __all__ = [
     "train",
     "train_over",
     "upsample",
+    "write_ablation",
+    "write_cost_table",
     "write_report",
+    "write_results",
 ]
 _MODULES = {
+    "agreement_of_students": "explanation.agreement",
+    "arms_of": "study.arms",
     "begin": "notebook",
     "build": "models.build",
+    "choose_examples": "explanation.examples",
     "decode": "data.images.decode",
+    "explain_examples": "explanation.examples",
     "load": "models.weights",
     "load_run": "training.finished_run",
     "load_study": "study",
@@ -59,12 +76,17 @@ _MODULES = {
     "train": "training.run",
     "train_over": "training.launch",
     "upsample": "explanation.cam",
+    "write_ablation": "evaluation.ablation",
+    "write_cost_table": "device.cost_table",
     "write_report": "report.page",
+    "write_results": "evaluation.study_results",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name at its first use (PEP 562)."""
+    if name == "report":  # a package whose modules notebooks use: cxr_kd.report.figures
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

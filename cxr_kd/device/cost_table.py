@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.device.latency import cpu_name, latencies_ms, latency_ratio
+from cxr_kd.files import write_csv
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.cost import file_size_mb, macs, parameters
+from cxr_kd.study import Study
 
 COLUMNS = (
     "run",
@@ -26,6 +28,13 @@ COLUMNS = (
     "threads",
     "cpu",
 )
+
+
+def write_cost_table(study: Study, models: Mapping[str, CxrClassifier]) -> pd.DataFrame:
+    """Write `device.csv` of a study and return it: `cost_table` with as many rounds as the study says."""
+    cost = cost_table(models, repeats=study.device.latency_repeats)
+    write_csv(study.runs_folder / "device.csv", cost)
+    return cost
 
 
 def cost_table(models: Mapping[str, CxrClassifier], *, repeats: int = 50, threads: int = 1) -> pd.DataFrame:

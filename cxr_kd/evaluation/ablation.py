@@ -20,7 +20,7 @@ from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.resampling import ALPHA, holm, p_value
 from cxr_kd.evaluation.study_results import read_predictions, read_table
 from cxr_kd.evaluation.uncertainty import MEAN, METRICS, bootstrap_difference, compare
-from cxr_kd.files import read_json
+from cxr_kd.files import read_json, write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, compared_arms, control_of
 from cxr_kd.study.runs import Run
@@ -100,6 +100,14 @@ def describe_arms(study: Study, agreements: pd.DataFrame) -> pd.DataFrame:
             gain = (mean["auroc_difference"], mean["auroc_low"], mean["auroc_high"])
         rows.append({"arm": arm, **_times(study, runs_of[arm]), **dict(zip(CONTROL_COLUMNS, gain, strict=True))})
     return pd.DataFrame(rows).merge(agreements, on="arm", how="left", validate="one_to_one")
+
+
+def write_ablation(study: Study, agreements: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write and return the tables of `compare_ablation` and `describe_arms` (`FILES`)."""
+    frames = compare_ablation(study), describe_arms(study, agreements)
+    for name, frame in zip(FILES, frames, strict=True):
+        write_csv(study.runs_folder / name, frame)
+    return frames
 
 
 def read_ablation(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:

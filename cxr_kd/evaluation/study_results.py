@@ -14,6 +14,7 @@ from pandas.api.types import is_numeric_dtype
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.uncertainty import METRICS, check_same_images, compare, evaluate
+from cxr_kd.files import write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, arms_of, controls
 
@@ -66,6 +67,14 @@ def compare_study(study: Study) -> pd.DataFrame:
         for arm, control in controls(study).items()
     ]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS["comparisons.csv"]))
+
+
+def write_results(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write and return the tables of `evaluate_study` and `compare_study`."""
+    frames = evaluate_study(study), compare_study(study)
+    for name, frame in zip(COLUMNS, frames, strict=True):
+        write_csv(study.runs_folder / name, frame)
+    return frames
 
 
 def read_results(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -14,9 +14,11 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.table import CxrTable
 from cxr_kd.errors import DataError
 from cxr_kd.explanation.examples import Example, choose_examples, marked_place
-from cxr_kd.files import written_whole
+from cxr_kd.files import write_json, written_whole
 from cxr_kd.report.data_figures import Picture
-from cxr_kd.report.style import finding_name, to_png
+from cxr_kd.report.map_figures import explanation
+from cxr_kd.report.style import arm_styles, finding_name, to_png
+from cxr_kd.study import Study
 from cxr_kd.study.data_settings import Intensity
 
 
@@ -83,6 +85,14 @@ def _picture_of(table: CxrTable, row: Mapping[Any, Any], image: np.ndarray) -> P
     healthy = "No finding" if all(row[finding] == 0 for finding in table.findings) else "None known"
     more = f" + {len(found) - 1}" if len(found) > 1 else ""
     return Picture(image, finding_name(found[0]) + more if found else healthy, places, masks)
+
+
+def write_explanations(study: Study, data: Prepared, examples: Sequence[Example]) -> Figure:
+    """Write the figure of maps and its caption for the report; return the figure."""
+    folder = study.runs_folder / "explanations"
+    figure = keep(explanation(examples, arm_styles(study)), folder / "examples.png")
+    write_json(folder / "explanations.json", [{"file": "examples.png", "caption": caption(data, examples)}])
+    return figure
 
 
 def caption(data: Prepared, examples: Sequence[Example]) -> str:
