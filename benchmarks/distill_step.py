@@ -2,8 +2,8 @@
 
 Both sides run `training.train_step.TrainStep` on the same batches, in turn. One side distils with focal
 cross-entropy, squared error of logits and cosine of maps, and reads the answers of DenseNet-161 from files; the other
-learns from the labels only. `ratio` is the median time of the first divided by that of the second. It cannot be below
-1, because the first side does everything that the second does.
+learns from the labels only. `ratio` is the median time of the distillation step divided by that of the
+student's step alone. It cannot be below 1, because the distillation step does everything that the other does.
 """
 
 import argparse

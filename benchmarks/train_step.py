@@ -4,9 +4,8 @@ Both take turns on the same batch; ours is the step of `training.train_step` (ch
 the plain step's median time divided by ours. `detail` holds what each of the two measures gains alone, what
 torch.compile would gain besides (not with `--quick`, because compiling takes a minute), and where our time goes: the
 7 x 7 depthwise layers alone, forward and backward, with their arithmetic and memory throughput next to those of a
-matrix product and a copy on this machine. `limit` is the plain step's time divided by the larger of two times: that of
-the whole step's arithmetic at the speed of the matrix product, and that of its activations' memory traffic at the speed
-of the copy.
+matrix product and a copy on this machine. `limit` is the plain step's time divided by the larger of two times: its
+arithmetic at the speed of the matrix product, and its memory traffic at the speed of the copy.
 """
 
 import argparse

@@ -48,7 +48,7 @@ def begin(study: str | Study, **parameters: Any) -> Study:
 
 def check_asked_run(study: Study, run: Run) -> None:
     """Raise ModelError if a run's networks cannot be built; print a warning if no report will show the run."""
-    from cxr_kd.models.run_check import check_run, unlisted
+    from cxr_kd.models.check_networks import check_run, unlisted
 
     check_run(study, run)
     if warning := unlisted(study, run):

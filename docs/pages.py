@@ -14,8 +14,9 @@ import cxr_kd
 
 
 def modules() -> list[str]:
-    """Return the package and every part of it. pdoc alone would stop at the names in `cxr_kd.__all__`."""
-    return ["cxr_kd", *(f"cxr_kd.{module.name}" for module in pkgutil.iter_modules(cxr_kd.__path__))]
+    """Return the package and every module of it. pdoc alone would stop where a package names its `__all__`."""
+    found = pkgutil.walk_packages(cxr_kd.__path__, "cxr_kd.")
+    return ["cxr_kd", *(module.name for module in found if not module.name.endswith("__main__"))]
 
 
 def main(folder: Path) -> None:

@@ -15,7 +15,7 @@ from own_miniatures import write_chestmnist, write_folder
 
 from cxr_kd import study as studies
 from cxr_kd.errors import ModelError
-from cxr_kd.models.run_check import check_run
+from cxr_kd.models.check_networks import check_run
 
 ROOT = Path(__file__).parent.parent
 # A budget of seconds; everything under `data:` stays as shipped.

@@ -50,7 +50,7 @@ def print_table(
     rows: Iterable[tuple[Sequence[str], str | None]],
     notes: Iterable[str] = (),
 ) -> None:
-    """Print a table and notes below it, as they are: no text of theirs is read as markup.
+    """Print a table, then notes. Their text is never read as markup.
 
     `columns`: names, each with options of rich's `Table.add_column`. `rows`: the cells, and the row's colour or None.
     """

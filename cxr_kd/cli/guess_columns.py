@@ -31,8 +31,8 @@ MOSTLY = 0.9  # share of values that must fit
 class Columns:
     """What each column of a table is.
 
-    `without_file`: rows, of the first `LOOKED_AT`, whose image file is not there. `blanks`: whether a finding has blank
-    labels. `unused`: column -> why it is not used.
+    `without_file`: the number of the first `LOOKED_AT` rows whose image file is missing. `blanks`: whether a finding
+    has blank labels. `unused`: column -> why it is not used.
     """
 
     path: str

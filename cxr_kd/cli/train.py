@@ -60,7 +60,7 @@ def _seed(study: Study, seed: int | None) -> int:
 def _train(study: Study, run: Run) -> None:
     """Check a run, train it, and print where it is and how good."""
     from cxr_kd.files import read_json
-    from cxr_kd.models.run_check import check_run, unlisted
+    from cxr_kd.models.check_networks import check_run, unlisted
     from cxr_kd.training import run as runs
     from cxr_kd.training.distributed import Processes
 

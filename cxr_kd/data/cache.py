@@ -200,7 +200,7 @@ def _build(table: CxrTable, folder: Path, plan: dict[str, Any], workers: int, pr
 
 def _not_done(folder: Path, plan: dict[str, Any], blocks: list[Block]) -> list[Block]:
     started = _read_json(folder / "plan.json")
-    if started is None:  # nobody knows to which plan existing blocks belong
+    if started is None:  # without a plan, existing blocks cannot be reused
         return blocks
     _check_same(folder, started, plan)
     return [block for block in blocks if not block.is_done()]

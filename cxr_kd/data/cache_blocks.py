@@ -99,7 +99,7 @@ class CheckedRows:
         self._checked: frozenset[int] = frozenset()
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Return the images of these rows, uint8 (n, S, S); DataError if a block of theirs has changed on the disk."""
+        """Return the images of these rows, uint8 (n, S, S); DataError if a block that holds one has changed."""
         blocks = frozenset((rows // BLOCK).tolist())
         for block in sorted(blocks - self._checked):
             self._check(block)

@@ -33,7 +33,7 @@ class Check:
     """One thing that was checked.
 
     `differs`: not as published or usual, as in any part of a data set; `problem`: correct it before training.
-    `expected` is "" if nobody says what the value should be.
+    `expected` is "" if no expected value is known.
     """
 
     what: str
@@ -58,7 +58,7 @@ def check(
     Counts are compared with the published ones (`PUBLISHED` of the reader). A label table with at least 99 % of the
     published images counts as the whole data set: there, a count other than the published one is a problem. In a
     smaller table it only differs, and so do rows without an image file: a part of a published data set is no problem.
-    In a folder of one's own, rows without a file are a problem. Problems in any table: an unreadable file, a finding
+    In a user's own folder, rows without a file are a problem. Problems in any table: an unreadable file, a finding
     without a positive image, images that are mostly almost black (decoded by `intensity`), and a patient on two sides
     of a split. Findings with fewer than `minimum_positives` positive or negative test images are named: they are not
     scored.
@@ -190,7 +190,7 @@ def is_whole(labels: CxrTable, published: Published | None) -> bool:
 
 
 def _compared(what: str, expected: int, found: int, whole: bool, detail: str = "") -> Check:
-    if not expected:  # nobody says how many
+    if not expected:  # not published
         return Check(what, "", found, "ok", detail)
     return Check(what, expected, found, "ok" if found == expected else "problem" if whole else "differs", detail)
 

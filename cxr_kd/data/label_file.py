@@ -24,8 +24,7 @@ OLDEST = 120  # years; published tables hold ages such as 412
 _YEARS = {"Y": 1.0, "": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # DICOM's 058Y, 013M, 003W, 002D
 _SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F"}
 _DELIMITERS = (",", ";", "\t")
-# What a table of labels may take, all of it more than the largest published ones: a file that is small on disk can
-# unpack to gigabytes.
+# Upper limits for a label table, above the largest published ones: a small file can unpack to gigabytes.
 _MOST_BYTES = 2**28
 _MOST_CELLS = 8_000_000  # in the columns that are read; CheXpert has 4.2 million
 _MOST_LINES = 2_000_000

@@ -39,7 +39,7 @@ def no_boxes() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Published:
-    """The counts that a data set's authors published; what they did not publish is empty.
+    """The counts that a data set's authors published; empty if they did not publish them.
 
     Attributes:
         source: where the counts were published.

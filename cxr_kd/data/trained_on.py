@@ -26,8 +26,8 @@ class TrainedOn:
 
     Attributes:
         images: origin (where images come from) -> their names there (`_image_names`).
-        patients: origin -> the names of the patients there (`_patient_names`); without origins that do not say whose
-            image is whose.
+        patients: origin -> the names of the patients there (`_patient_names`); no entry for an origin whose patients
+            are unknown.
     """
 
     images: Names
@@ -71,24 +71,24 @@ class TrainedOn:
                 f"on them. Train it on this split, or score it on its own{own if table.kind == 'own' else ''}"
             )
 
-    def to_card(self) -> dict[str, dict[str, str]]:
+    def to_metadata(self) -> dict[str, dict[str, str]]:
         """Return it as text for a weights file: per origin, the sorted names as JSON, compressed (zlib, base64)."""
         return {"images": _packed(self.images), "patients": _packed(self.patients)}
 
     @classmethod
-    def from_card(cls, card: Mapping[str, Mapping[str, str]] | None, where: str) -> TrainedOn:
-        """Read what `to_card` wrote; DataError naming the file (`where`) for anything else.
+    def from_metadata(cls, stored: Mapping[str, Mapping[str, str]] | None, where: str) -> TrainedOn:
+        """Read what `to_metadata` wrote; DataError naming the file (`where`) for anything else.
 
-        That includes cards of older versions, which do not name patients: without them nobody can tell whether the
+        That includes files of older versions, which do not name patients: without them it is unknown whether the
         network knows the people that it is scored on.
         """
-        if card is None:
-            raise DataError(f"{where}: its card does not say what it was trained on; train it again")
+        if stored is None:
+            raise DataError(f"{where}: its metadata do not say what it was trained on; train it again")
         try:
-            return cls(_unpacked(card["images"]), _unpacked(card["patients"]))
+            return cls(_unpacked(stored["images"]), _unpacked(stored["patients"]))
         except (ValueError, TypeError, AttributeError, KeyError, zlib.error) as error:
             raise DataError(
-                f"{where}: what its card says it was trained on is unreadable or of an older version, which did not "
+                f"{where}: what its metadata say it was trained on is unreadable or of an older version, which did not "
                 f"record patients; train it again"
             ) from error
 
@@ -99,10 +99,10 @@ def _origin(table: CxrTable) -> str:
 
 
 def _image_names(table: CxrTable, ids: list[str]) -> list[str]:
-    """Return the names of images at their origin: their ids or, in a folder of one's own, path and size of the file.
+    """Return the names of images at their origin: ids or, for a user's own folder, the path and size of each file.
 
-    Ids in such a folder may be changed, and another folder may have the same ids: a path with a size stays with its
-    image and is hardly ever another's. An image that was moved within the folder, or written anew, is not recognised.
+    In own folders, ids can change and can repeat in another folder; a path with a size rarely does. An image that was
+    moved or written again is not recognised.
     """
     if table.kind != "own":
         return ids
@@ -111,11 +111,11 @@ def _image_names(table: CxrTable, ids: list[str]) -> list[str]:
 
 
 def _patient_names(table: CxrTable, ids: list[str]) -> pd.Series:
-    """Return the names of the patients of images at their origin, indexed by patient id; NaN if nobody knows them.
+    """Return the names of the images' patients at their origin, indexed by patient id; NaN if they are unknown.
 
-    A data set in which each patient id is the image id (ChestMNIST) does not say whose image is whose. Patient ids of
-    a folder of one's own must not travel with the weights, and "17" is another person in another folder: their name is
-    a hash of the data set's `name` and the id. Under another `name`, only images are recognised.
+    If every patient id equals the image id (ChestMNIST), patients are unknown. A user's own patient ids are stored as a
+    hash of the data set's `name` and the id, because ids must not leave the user's machine and can repeat in other
+    folders. Under another `name`, only images are recognised.
     """
     frame = table.frame.iloc[table.positions(ids)]
     patients = frame["patient_id"].drop_duplicates()

@@ -47,10 +47,10 @@ def cosine(first: Tensor, second: Tensor) -> Tensor:
 def above_batch_mean(logits: Tensor) -> Tensor:
     """Return by how much each logit (B, L) exceeds the mean of its finding over the batch; 0 if it is below.
 
-    `map_cosine` weighs maps by it: a map is worth learning where the teacher sees the finding. The probability does not
-    tell this, because it is rarely above one half for a rare finding. Nor does the evidence: its positive cells add up
-    to as much in images without the finding. Relative to the batch, neither the rate of the finding nor the scale of
-    the logits matters. A batch of one image gives 0.
+    `map_cosine` weighs maps by it: a map is worth learning where the teacher sees the finding. The probability is no
+    measure of this: for a rare finding it is seldom above 0.5. The evidence is none either: its positive cells sum to
+    as much in images without the finding. Relative to the batch, neither the rate of the finding nor the scale of the
+    logits matters. A batch of one image gives 0.
     """
     return F.relu(logits - logits.mean(dim=0))
 

@@ -1,4 +1,4 @@
-"""The outputs of a network for a batch of images: of a student, a live teacher or stored answers alike."""
+"""A network's outputs for a batch of images. Students, live teachers and stored answers share this type."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass

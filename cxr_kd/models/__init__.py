@@ -1,6 +1,9 @@
 """Networks: one classifier class, built by name, with its weights.
 
-`registry` lists the networks; `build` builds one; `classifier` is the class that all of them have; `weights` saves and
-loads our own weights files. Below these: `ofa` and `timm_networks` are the networks themselves, `heads` their last
-layers, and `published_weights` the ImageNet weights of others.
+`registry` lists the networks, `info` is what it knows of each, `check_networks` checks those of a run without loading
+torch. `build` builds one; `classifier` is the class that all of them have; `cost` counts parameters and MACs. `ofa` and
+`timm_networks` are the networks themselves, `heads` and `timm_heads` their last layers.
+
+Weights: `weights` saves and loads our own files; `published_weights` loads the ImageNet weights of others, which
+`weights_folder` finds and `timm_weights` converts; `tensor_files` reads the tensors of any file.
 """

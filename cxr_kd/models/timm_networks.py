@@ -25,7 +25,7 @@ _UNDECAYED = ("pos_embed*", "cls_token", "*relative_position_bias_table")
 
 
 class TimmFeatures(nn.Module):
-    """A timm network up to the feature map whose global mean its head sees, after the final norm (and activation).
+    """A timm network without its head. It ends at the map that the head averages, after the final norm and activation.
 
     `layout` is how timm returns that map: (B, K, h, w), (B, h, w, K), or tokens (B, prefix + h * w, K) row by row. The
     prefix tokens, such as a class token, are not part of the map. `moved_layers`: layers of timm's head that are in

@@ -27,7 +27,7 @@ _Statistics = tuple[float, float, float]
 
 
 class _Metadata(BaseModel):
-    """What `save` writes beside what its caller adds. `sha256` is that of the tensors and all other metadata."""
+    """The metadata that `save` adds to the caller's. `sha256` covers the tensors and all other metadata."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 

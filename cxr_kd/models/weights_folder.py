@@ -28,7 +28,7 @@ def imagenet_file(name: str) -> Path | None:
 
 def imagenet_advice(name: str) -> str:
     """Return the advice which file to put where."""
-    file = info(name).weights_file or "a file of your own (nobody published one)"
+    file = info(name).weights_file or "your own file (no weights are published)"
     where = f"put {file} at {weights_folder() / name} with its own suffix (.pt or .safetensors)"
     return f"{where}, or name another folder in CXR_KD_WEIGHTS"
 

@@ -40,7 +40,10 @@ def radiograph(exam_: Exam, size: int, *, seed: int, conspicuity: float) -> Radi
 
 
 def _lesion(name: str, exam_: Exam, seed: int, conspicuity: float, rng: np.random.Generator) -> Lesion:
-    """Return a finding of an exam: a patient's keeps its side and about its severity; a drain makes it smaller."""
+    """Return a finding of an exam. It has the same side and about the same severity in all exams of a patient.
+
+    A chest drain makes a pneumothorax smaller.
+    """
     own = np.random.default_rng([seed, 5, exam_.patient, FINDINGS.index(name)])
     side = LEFT if own.random() < 0.45 else RIGHT
     severity = min(max(own.random() + 0.15 * rng.normal(), 0.0), 1.0)

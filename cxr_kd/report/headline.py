@@ -71,7 +71,7 @@ def headline(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any])
 
 
 def cost_sentences(cost: pd.DataFrame, taught: Sequence[tuple[str, str]], styles: Styles) -> list[str]:
-    """Return one sentence per pair of arms (teacher, its student): how many times the student's cost the teacher has.
+    """Return one sentence per pair of arms (teacher, student): the teacher's cost divided by the student's.
 
     `cost`: device.csv with the column `arm`. The latency ratio and its interval are from rounds that time both.
     """

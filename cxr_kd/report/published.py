@@ -20,7 +20,7 @@ from cxr_kd.report.tables import DASH, Cell, Table, estimate, records, thread_co
 Styles = Mapping[str, ArmStyle]
 SPLITS = {"official": "Official split", "random-70-10-20": "Random 70/10/20"}  # this study's names of published splits
 HEADS = {"not stated": "Split not stated", "random 70/10/20": "Random 70/10/20", "official": "Official split"}
-IMITATED = {"phantom": "chestxray14"}  # the data set whose findings and rates the phantoms have
+IMITATED = {"phantom": "chestxray14"}  # the data set that the phantoms imitate
 
 
 @cache
@@ -35,7 +35,7 @@ def benchmark(data: Mapping[str, Any]) -> str:
 
 
 def published_tables(evaluations: pd.DataFrame, data: Mapping[str, Any], styles: Styles) -> list[Table]:
-    """Return the tables of what is published on the study's data set; none if nothing is."""
+    """Return the published results on the study's data set as tables; empty if there are none."""
     tables = []
     if benchmark(data) in published()["mean_auroc"]:
         tables.append(mean_table(evaluations, data, styles))

@@ -17,7 +17,7 @@ from cxr_kd.study.loss_table import known_loss
 def network_name(name: str) -> str:
     """Return a name unchanged if it can name a network. Raises ValueError otherwise.
 
-    A name is one of ours, or timm's with or without its tag. Whether there is such a network, `models.registry` knows.
+    A name is one of ours, or timm's with or without its tag. `models.registry` checks that the network exists.
     """
     if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)?", name):
         raise ValueError(f"{name!r} cannot be a network's name: use a name from `cxr-kd models`, or one of timm's")
@@ -101,7 +101,7 @@ class Student(Settings):
 
 
 class Ablation(Settings):
-    """Students that each differ from one of them, the reference, in one thing: what is each part worth?
+    """Students that differ from one of them, the reference, in one setting each: what is each setting worth?
 
     Students are named like their runs, without the seed: eeea_net_c2_alone, eeea_net_c2_from_densenet161-LABEL. All
     have the study's budget, because a student has no training settings of its own.

@@ -14,7 +14,7 @@ class Step:
     """One notebook with its parameters.
 
     `identity` changes exactly if a setting changes that this step itself depends on. The settings of the steps that it
-    `needs` affect it through those steps. `alone`: nothing else may run at the same time, because it measures latency.
+    `needs` affect it through those steps. `exclusive`: nothing else may run beside it, because it measures time.
     """
 
     notebook: str
@@ -22,7 +22,7 @@ class Step:
     needs: tuple["Step", ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     suffix: str = ""
-    alone: bool = False
+    exclusive: bool = False
 
     @property
     def name(self) -> str:
@@ -51,7 +51,9 @@ def steps(study: Study) -> tuple[Step, ...]:
     asked = {**evaluation, "ablation": study.ablation.model_dump() if study.ablation else None}
     ablation = Step("04_ablation", file, needs=trained, settings={**asked, "code": code})
     explain = Step("05_explain", file, needs=trained, settings={**study.explanation.model_dump(), "code": code})
-    device = Step("06_device", file, needs=trained, settings={**study.device.model_dump(), "code": code}, alone=True)
+    device = Step(
+        "06_device", file, needs=trained, settings={**study.device.model_dump(), "code": code}, exclusive=True
+    )
     report = Step(
         "07_report",
         file,

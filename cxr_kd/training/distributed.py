@@ -33,7 +33,7 @@ class Processes:
 
     @classmethod
     def here(cls) -> "Processes":
-        """Return those that this process was started with (`accelerate launch`, `notebook_launcher`), or it alone."""
+        """Return the processes of this launch (`accelerate launch`, `notebook_launcher`), or this process alone."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(device="cuda" if torch.cuda.is_available() else "cpu")
         accelerator = _accelerator()

@@ -11,8 +11,8 @@ from cxr_kd.models import weights
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.study import Study
 from cxr_kd.study.runs import Run
+from cxr_kd.training.predict import SCORED_SIDES
 from cxr_kd.training.run_card import CARD, RunCard, read_card
-from cxr_kd.training.scoring import SCORED_SIDES
 
 WEIGHTS, HISTORY = "model.safetensors", "history.csv"
 RUN_FILES = (WEIGHTS, HISTORY, *(f"predictions-{side}.parquet" for side in SCORED_SIDES))  # and the card
@@ -53,7 +53,7 @@ def load_run(study: Study, run: Run, data: Prepared) -> CxrClassifier:
 
 def read_trained_on(path: Path) -> TrainedOn:
     """Return the images that the network in a weights file, and its teachers, were trained on; raise DataError."""
-    return TrainedOn.from_card(weights.read_metadata(path).get("trained_on"), str(path))
+    return TrainedOn.from_metadata(weights.read_metadata(path).get("trained_on"), str(path))
 
 
 def hash_files(folder: Path) -> dict[str, str]:

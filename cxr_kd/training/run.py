@@ -23,9 +23,9 @@ from cxr_kd.training.distributed import Processes
 from cxr_kd.training.finished_run import HISTORY, WEIGHTS, hash_files, is_done, read_trained_on
 from cxr_kd.training.fit import NOT_FINITE, fit
 from cxr_kd.training.job import Job
+from cxr_kd.training.predict import SCORED_SIDES, predictions_of, validation_auroc
 from cxr_kd.training.run_card import CARD, card_of, read_card
-from cxr_kd.training.scoring import SCORED_SIDES, predictions_of, validation_auroc
-from cxr_kd.training.teachers import answer_source
+from cxr_kd.training.teacher_answers import answer_source
 
 
 def train(study: Study, run: Run, data: Prepared) -> Path:
@@ -114,5 +114,5 @@ def _metadata(job: Job) -> dict[str, Any]:
         "split_sides": data.split.counts(data.table),
         "dataset": data.table.dataset,
         "kind": data.table.kind,
-        "trained_on": TrainedOn.of(data.table, data.split.train, *map(read_trained_on, teachers)).to_card(),
+        "trained_on": TrainedOn.of(data.table, data.split.train, *map(read_trained_on, teachers)).to_metadata(),
     }

@@ -120,13 +120,13 @@ NAMES = st.sets(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), 
 @given(images=NAMES, patients=NAMES)
 def test_the_card_gives_back_what_was_written(images: frozenset[str], patients: frozenset[str]):
     trained_on = TrainedOn({"chexpert": images}, {"chexpert": patients})
-    assert TrainedOn.from_card(trained_on.to_card(), "model.safetensors") == trained_on
+    assert TrainedOn.from_metadata(trained_on.to_metadata(), "model.safetensors") == trained_on
 
 
 def test_the_card_of_all_of_chestxray14_stays_small(test_data: Path):
     frame = read_labels(test_data / "Data_Entry_2017_v2020.csv.gz")
     table = CxrTable("chestxray14", "full", test_data, frame.assign(path=frame["image_id"]), FINDINGS)
-    card = TrainedOn.of(table, frame["image_id"]).to_card()
+    card = TrainedOn.of(table, frame["image_id"]).to_metadata()
     sizes = {part: len(texts["chestxray14"]) for part, texts in card.items()}
     assert sizes["images"] < 400_000  # 112,120 images
     assert sizes["patients"] < 120_000  # 30,805 patients
@@ -146,4 +146,4 @@ def test_the_card_of_all_of_chestxray14_stays_small(test_data: Path):
 )
 def test_unreadable_and_older_cards_are_refused(card: object):
     with pytest.raises(DataError, match=r"model\.safetensors: .*train it again"):
-        TrainedOn.from_card(card, "model.safetensors")  # type: ignore[arg-type]
+        TrainedOn.from_metadata(card, "model.safetensors")  # type: ignore[arg-type]

@@ -19,8 +19,8 @@ from cxr_kd.models import weights
 from cxr_kd.training.distributed import ALONE as ONE
 from cxr_kd.training.finished_run import hash_files, load_run, read_trained_on
 from cxr_kd.training.job import Job
+from cxr_kd.training.predict import one_pair, predict, validation_auroc
 from cxr_kd.training.run import train
-from cxr_kd.training.scoring import one_pair, predict, validation_auroc
 
 
 def accept_changes(folder):
@@ -95,7 +95,7 @@ def test_a_student_is_not_scored_on_what_its_teacher_was_trained_on(home, data):
     path = study.run_folder(teacher) / "model.safetensors"
     other = TrainedOn.of(data.table, [*data.split.train, data.split.test[0]])
     before = path.read_bytes()
-    weights.save(weights.load(path), path, {"trained_on": other.to_card()})
+    weights.save(weights.load(path), path, {"trained_on": other.to_metadata()})
     accept_changes(path.parent)
     for run in (alone, taught):  # both were trained before the teacher's file was changed
         load_run(study, run, data)

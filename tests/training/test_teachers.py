@@ -64,7 +64,7 @@ def test_answers_are_computed_once_for_the_views_of_all_students(home, data, mon
     stored = answers_summary(study.run_folder(teacher))
     assert stored["views"] == 2  # as many as the student with most views needs
     assert stored["seconds"] > 0
-    again = "cxr_kd.training.teachers.compute_answers"
+    again = "cxr_kd.training.teacher_answers.compute_answers"
     monkeypatch.setattr(again, lambda *_, **__: pytest.fail("the answers were computed again"))
     train(study, many, data)
 

@@ -26,7 +26,7 @@ _ROWS = 256  # rows of an image that are looked up at a time
 def check_shape(height: int, width: int) -> None:
     """Raise DataError for an image of over MOST_PIXELS pixels, or one much longer than wide (MOST_ASPECT).
 
-    To be called with what a file's header says, before memory for the pixels is asked for.
+    Call it with the size in the file's header, before memory for the pixels is allocated.
     """
     if height * width > MOST_PIXELS:
         raise DataError(f"{width}x{height}: over {MOST_PIXELS:,} pixels: not a radiograph")

@@ -17,7 +17,7 @@ from cxr_kd.study.runs import Run
 from cxr_kd.study.settings import digest
 from cxr_kd.training.finished_run import HISTORY, WEIGHTS, load_run
 from cxr_kd.training.job import Job
-from cxr_kd.training.scoring import one_pair, validation_auroc
+from cxr_kd.training.predict import one_pair, validation_auroc
 
 SAME_AUROC = 1e-3
 
