@@ -3,9 +3,11 @@
 `make docs` runs this. A warning of pdoc ends it with an error.
 """
 
+import importlib
 import pkgutil
 import sys
 import warnings
+from itertools import chain
 from pathlib import Path
 
 import pdoc
@@ -13,10 +15,13 @@ import pdoc
 import cxr_kd
 
 
-def modules() -> list[str]:
-    """Return the package and every module of it. pdoc alone would stop where a package names its `__all__`."""
-    found = pkgutil.walk_packages(cxr_kd.__path__, "cxr_kd.")
-    return ["cxr_kd", *(module.name for module in found if not module.name.endswith("__main__"))]
+def modules(name: str = "cxr_kd") -> list[str]:
+    """Return a module and the modules below it that pdoc does not find itself: it stops where `__all__` is defined."""
+    module = importlib.import_module(name)
+    if not hasattr(module, "__all__") or not hasattr(module, "__path__"):
+        return [name]
+    below = [modules(f"{name}.{found.name}") for found in pkgutil.iter_modules(module.__path__)]
+    return [name, *chain.from_iterable(below)]
 
 
 def main(folder: Path) -> None:
