@@ -1,7 +1,6 @@
 """`cxr-kd data check`: its table, JSON, pictures and exit status."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
+from writable import copy_writable
 
 from cxr_kd.cli.main import app
 
@@ -52,7 +52,7 @@ def test_a_missing_file_is_a_problem_in_own_data_and_none_in_part_of_a_published
     (tmp_path / "7.png").unlink()
     assert run(*own).exit_code == 1
     part = tmp_path / "part"
-    shutil.copytree(test_data / "chestxray14-mini", part)
+    copy_writable(test_data / "chestxray14-mini", part)
     next((part / "images").iterdir()).unlink()
     result = run("--dataset", "chestxray14", "--root", part)
     assert result.exit_code == 0, result.output

@@ -2,7 +2,6 @@
 
 import gzip
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from miniatures import write_chexpert, write_padchest
 from PIL import Image
+from writable import copy_writable
 
 from cxr_kd.data.check import Check, check
 from cxr_kd.data.file_scan import scan_files
@@ -76,7 +76,7 @@ def test_one_missing_row_is_a_problem_and_half_of_the_rows_only_differ(label_tab
 
 
 def test_a_patient_on_both_published_lists_is_named(label_table: Path, tmp_path: Path) -> None:
-    shutil.copytree(label_table, tmp_path, dirs_exist_ok=True)
+    copy_writable(label_table, tmp_path)
     lists = [tmp_path / name for name in ("test_list.txt", "train_val_list.txt")]
     first, *others = lists[0].read_text().split()
     lists[0].write_text("\n".join(others))
@@ -114,7 +114,7 @@ def test_missing_unlisted_unreadable_and_empty_images_are_found(tmp_path: Path) 
 
 
 def test_rows_without_a_file_only_differ_in_part_of_a_published_data_set(test_data: Path, tmp_path: Path) -> None:
-    shutil.copytree(test_data / "chestxray14-mini", tmp_path, dirs_exist_ok=True)
+    copy_writable(test_data / "chestxray14-mini", tmp_path)
     first = next((tmp_path / "images").iterdir())
     first.unlink()
     found = by_name(check(NIH, tmp_path, progress=False))
