@@ -26,7 +26,7 @@ SOURCE = {
     "licence": "PadChest Dataset Research Use Agreement: research only, not to be passed on",
     "where": "BIMCV, Medical Imaging Databank of the Valencia Region, after registration (1 TB in 54 archives)",
     "labels": (
-        "mined from the reports, which are about the whole exam; compared as whole labels, so a label of the tree does "
+        "mined from the reports, which are about the whole exam; matched as whole labels, so a label of the tree does "
         "not count as those above it (atypical pneumonia is not counted as pneumonia); a finding not named is 0"
     ),
 }
