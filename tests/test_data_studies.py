@@ -40,7 +40,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 # What the report must say about how the data were read.
 TOLD = {
     "chexpert": ("(-1)", "blank"),
-    "padchest": ("matched as whole labels", "by a network that learned from them"),
+    "padchest": ("matched as whole labels", "by a network trained on their labels"),
     "chestmnist": ("patient", "too narrow"),
     "own-data": ("own data",),
 }
