@@ -21,7 +21,10 @@ ODD_PATHS = (
     "/data/100%, {braces}",
 )
 # Stands in for .venv/bin/python: write down what make gave it.
-RECORDER = f"""#!{sys.executable}
+# (As pip's scripts do: a shebang cannot name a Python whose path has a space.)
+RECORDER = f"""#!/bin/sh
+'''exec' "{sys.executable}" "$0" "$@"
+' '''
 import json, os, sys
 with open("given.json", "w") as file:
     json.dump({{"arguments": sys.argv[1:], "data": os.environ.get("CXR_KD_DATA"),
