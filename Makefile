@@ -33,7 +33,7 @@ study: $(VENV)/.installed ## run a study (studies/demo.yaml) and say where its r
 	@python workflow/start.py study "$$STUDY" --cores "$$CORES"
 
 test: $(VENV)/.installed ## run the tests (PYTEST="options of pytest")
-	@python -m pytest $(PYTEST)
+	@OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile $(PYTEST)
 
 check: $(VENV)/.installed ## lint, format, types, notebooks without outputs
 	@python -m ruff check . && python -m ruff format --check . && python -m mypy
@@ -50,7 +50,7 @@ format: $(VENV)/.installed ## format the code and strip the notebooks
 	@python -m ruff check --fix . ; python -m ruff format . && python -m nbstripout notebooks/[0-9]*.ipynb
 
 lock: $(VENV)/bin/uv ## resolve requirements.lock again from pyproject.toml
-	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	@uv pip compile pyproject.toml --extra dev --extra weights --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade --output-file requirements.lock
 
 clean: ## remove what studies wrote (runs/ and reports/), but not .venv

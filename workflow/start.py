@@ -6,6 +6,7 @@ usage: start.py study STUDY [options of Snakemake]
 Paths reach Snakemake and the notebooks as they were given, without a shell that could read them as commands.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -42,6 +43,8 @@ def run_study(name: str, options: list[str]) -> None:
 def _snakemake(file: Path, options: list[str]) -> str | int | None:
     """Run Snakemake in this process; return its exit status or message. Ctrl-C sets STOPPED."""
     signal.signal(signal.SIGINT, _stop)
+    # Ctrl-C may meet one of Snakemake's asyncio tasks; asyncio would report the task's end long after "Stopped".
+    logging.getLogger("asyncio").addFilter(lambda _: not STOPPED.is_set())
     profile = str(HERE / "profiles" / "local")
     # Not by --config, which reads a path as YAML: one with a colon and a space in it would not stay a text.
     os.environ["CXR_KD_STUDY"] = str(file)
