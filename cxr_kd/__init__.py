@@ -37,6 +37,28 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.training.run import train
 
 __version__ = "0.1.0"
+__all__ = [
+    "agreement_of_students",
+    "arms_of",
+    "begin",
+    "build",
+    "choose_examples",
+    "decode",
+    "explain_examples",
+    "load",
+    "load_run",
+    "load_study",
+    "maps",
+    "observe",
+    "prepare",
+    "train",
+    "train_over",
+    "upsample",
+    "write_ablation",
+    "write_cost_table",
+    "write_report",
+    "write_results",
+]
 _MODULES = {
     "agreement_of_students": "explanation.agreement",
     "arms_of": "study.arms",
@@ -59,7 +81,6 @@ _MODULES = {
     "write_report": "report.page",
     "write_results": "evaluation.study_results",
 }
-__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
