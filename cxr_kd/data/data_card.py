@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.data.cache import Cache
+from cxr_kd.data.image_sources import source_counts
 from cxr_kd.data.splits import SIDES, Split
 from cxr_kd.data.table import CxrTable
 
@@ -43,7 +44,7 @@ def data_card_of(table: CxrTable, cache: Cache, split: Split, identity: str) -> 
     `known` counts labels that are not unknown; `prevalence` is the share of positives among them (None without any).
     Sex and age count patients, as at their first image on that side; age is median and quartiles in years. `brightest`
     is the median, over at most BRIGHTNESS_IMAGES evenly spaced images, of the brightest grey of each. `quarantine`
-    counts unreadable files per reason, `quarantined` all of them.
+    counts unreadable files per reason, `quarantined` all of them. `image_sources` is `source_counts`.
     """
     sides = {side: table.select(getattr(split, side)).frame for side in SIDES}
     labels = {side: frame[list(table.findings)] for side, frame in sides.items()}
@@ -65,6 +66,7 @@ def data_card_of(table: CxrTable, cache: Cache, split: Split, identity: str) -> 
         "patients_by_sex": {side: _sexes(frame) for side, frame in sides.items()},
         "age": {side: _ages(frame) for side, frame in sides.items()},
         "marks": _marks(table),
+        "image_sources": source_counts(table, split),
         "left_out": dict(table.left_out),
         "quarantined": len(cache.quarantine),
         "quarantine": {str(why): int(n) for why, n in cache.quarantine["reason"].value_counts().items()},

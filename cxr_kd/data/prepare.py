@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_kd.data import read
 from cxr_kd.data.cache import Cache, build_cache, plan_of
 from cxr_kd.data.data_card import data_card_of
+from cxr_kd.data.image_sources import check_headline_source
 from cxr_kd.data.readers import phantom
 from cxr_kd.data.splits import Side, Split, split_of
 from cxr_kd.data.table import CxrTable
@@ -31,8 +32,9 @@ class Prepared:
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 of everything that a training sees: pixels, labels, patients, split. Dates of files do not count."""
-        frame = self.table.frame[["image_id", "patient_id", *self.table.findings]]
+        """SHA-256 of everything that a run depends on: pixels, labels, patients, sources, split; not files' dates."""
+        sources = ["source"] if self.table.image_sources else []  # predictions files hold them
+        frame = self.table.frame[["image_id", "patient_id", *sources, *self.table.findings]]
         pixels = {name: value for name, value in self.cache.manifest.items() if name != "table_sha256"}
         return digest([frame.to_csv(index=False), pixels, self.split.sha256])
 
@@ -55,6 +57,7 @@ def prepare(study: Study, *, workers: int | None = None, progress: bool = True) 
         phantom.write(root, study.data.phantom, workers=workers, progress=progress)
     settings = study.data
     table = read(settings, root)
+    check_headline_source(study, table.image_sources)
     split = split_of(table, settings)
     pixels: dict[str, Any] = {"keep_aspect": study.keep_aspect, "intensity": study.intensity}
     folder = _cache_folder(study, plan_of(table, study.image_size, **pixels))

@@ -19,6 +19,7 @@ from cxr_kd.data.paths import CONTROL_CHARACTER, LINK_OUT, UNSAFE_PATH, links_ou
 from cxr_kd.errors import DataError
 
 REQUIRED_COLUMNS = ("image_id", "path", "patient_id", "view", "age", "sex")
+RESERVED_COLUMNS = (*REQUIRED_COLUMNS, "source")  # no finding can be called so
 BOX_COLUMNS = ("image_id", "finding", "x", "y", "width", "height")
 SEXES = ("M", "F", "")
 # Two of the reasons in `left_out` that all readers share.
@@ -66,7 +67,9 @@ class CxrTable:
         root: the folder that the paths are relative to.
         frame: RangeIndex; `image_id`, `path` (relative, posix; or one image of an archive, see `in_archive`),
             `patient_id`, `view` (the view position: "PA", "AP", "LL", ...), `age` (years, NaN if unknown), `sex` ("M",
-            "F", ""), and one float column per finding in {1, 0, NaN}, NaN if unknown. Other columns may follow.
+            "F", ""), and one float column per finding in {1, 0, NaN}, NaN if unknown. `source` is the collection,
+            hospital or scanner that an image is from: a text in every row, or "" in every row if the data set has no
+            sources; a frame without this column gets it. Other columns may follow.
         findings: the finding columns, in the order of every label and logit array.
         boxes: `image_id, finding, x, y, width, height`, as fractions (0 to 1) of the image; x, y the upper left corner.
         left_out: reason -> number of rows (of images or boxes) that the reader left out or blanked; without zeros.
@@ -99,12 +102,19 @@ class CxrTable:
             raise DataError(f"{self.dataset}: kind is {self.kind!r}; allowed: {', '.join(get_args(Kind))}")
         counted = {reason: count for reason, count in self.left_out.items() if count}
         object.__setattr__(self, "left_out", counted)
+        if "source" not in self.frame.columns:
+            object.__setattr__(self, "frame", self.frame.assign(source=""))
         self._check_columns()
         self._check_rows()
         self._check_boxes()
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def image_sources(self) -> tuple[str, ...]:
+        """The sources of the images, each once, sorted; () if the data set has none."""
+        return tuple(sorted(set(self.frame["source"]) - {""}))
 
     @cached_property
     def files_sha256(self) -> str:
@@ -153,10 +163,11 @@ class CxrTable:
             raise DataError(f"{self.dataset}: {len(rows):,} images are {LINK_OUT}, e.g. {examples}")
 
     def _check_columns(self) -> None:
-        missing = [name for name in (*REQUIRED_COLUMNS, *self.findings) if name not in self.frame.columns]
+        needed = (*RESERVED_COLUMNS, *self.findings)
+        missing = [name for name in needed if name not in self.frame.columns]
         if missing:
             raise DataError(f"{self.dataset}: the table has no column {_some(missing)}")
-        if not self.findings or len({*REQUIRED_COLUMNS, *self.findings}) != len(REQUIRED_COLUMNS) + len(self.findings):
+        if not self.findings or len(set(needed)) != len(needed):
             raise DataError(
                 f"{self.dataset}: the findings {self.findings} must be at least one, each once, none named as a column"
             )
@@ -171,14 +182,16 @@ class CxrTable:
 
     def _check_rows(self) -> None:
         frame = self.frame
-        for name in ("image_id", "path", "patient_id", "view", "sex"):
+        for name in ("image_id", "path", "patient_id", "view", "sex", "source"):
             self._refuse(_not_text(frame[name]), name, "is not text")
-        for name in ("image_id", "path", "patient_id"):
+        for name in ("image_id", "path", "patient_id", "source"):
             self._refuse(
                 frame[name].str.contains(CONTROL_CHARACTER), name, "has a line break or other control character"
             )
         self._refuse(frame["image_id"].duplicated(), "image_id", "is on more than one row")
         self._refuse(frame["patient_id"] == "", "patient_id", "is blank")
+        if self.image_sources:
+            self._refuse(frame["source"] == "", "source", "is blank, but other images have a source,")
         self._refuse(frame["path"].str.contains(UNSAFE_PATH), "path", "is not a relative posix path inside the root")
         self._refuse(~frame["sex"].isin(SEXES), "sex", "is none of 'M', 'F', ''")
         self._refuse(~(frame["age"].isna() | frame["age"].between(0, 130)), "age", "is not between 0 and 130 years")

@@ -18,7 +18,8 @@ LAYOUTS: Mapping[str, str] = {
     "chestxray14": (
         "what the NIH Clinical Center publishes: the images, in images/ or as unpacked in images_001/images/ ... "
         "images_012/images/, with Data_Entry_2017_v2020.csv, train_val_list.txt, test_list.txt and BBox_List_2017.csv. "
-        "Part of the images is enough"
+        "Part of the images is enough. If they come from several collections, add sources.csv with the columns name "
+        "and source"
     ),
     "chexpert": (
         "what Stanford AIMI publishes: the folder CheXpert-v1.0 or CheXpert-v1.0-small, with train.csv, valid.csv, "
@@ -98,6 +99,9 @@ class FolderSettings(Settings):
     view: str | None = None
     age: str | None = None
     sex: str | None = None
+    image_source: str | None = Field(
+        default=None, description="column of what each image is from (hospital, scanner, collection)"
+    )
     blank: Literal["zeros", "ignore"] = Field(
         default="ignore", description="what a blank label means: absent or unknown"
     )

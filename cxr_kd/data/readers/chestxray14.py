@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxr_kd.data import image_sources
 from cxr_kd.data.label_file import LabelFile, ages, read_ids, read_label_file, unknown_ages
 from cxr_kd.data.table import NO_FILE, NO_ROW, SEXES, CxrTable, Published, no_boxes
 from cxr_kd.errors import DataError
@@ -83,7 +84,8 @@ def read(root: Path, findings: Sequence[str] | None = None, options: None = None
     Layout: `images/` or `images_001/images/` ... `images_012/images/`; `Data_Entry_2017_v2020.csv` (or the first
     edition, `Data_Entry_2017.csv`); `train_val_list.txt` and `test_list.txt`; `BBox_List_2017.csv`. The last three may
     be absent. Rows without an image file are left out and counted, so any part of the data set can be read. Without
-    `images` no file is looked for, and every row is returned.
+    `images` no file is looked for, and every row is returned. `sources.csv` (columns `name`, `source`) is not part of
+    the published data set: put it beside the label table if the images come from several collections.
 
     Citation, licence and where to get it: `SOURCE`. There are no options.
 
@@ -108,6 +110,8 @@ def read(root: Path, findings: Sequence[str] | None = None, options: None = None
             raise DataError(_what_to_put_where(root, [], label_table))
     frame.insert(1, "path", frame["image_id"].map(lambda name: files.get(name, f"images/{name}")).astype(object))
     left_out |= unknown_ages(frame)
+    told = root / image_sources.FILE
+    frame["source"] = image_sources.sources_of(told, frame["image_id"].tolist(), set(rows["image_id"]), strict=images)
     boxes, left_out["boxes of images that are not there"] = read_boxes(root / _BOXES, frame["image_id"])
     return CxrTable(
         dataset="chestxray14",

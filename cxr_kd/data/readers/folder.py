@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.data.bad_rows import Complaint
+from cxr_kd.data.image_sources import UNKNOWN
 from cxr_kd.data.images.archive import in_archive
 from cxr_kd.data.label_file import LabelFile, ages, read_label_file, sexes, unknown_ages
 from cxr_kd.data.paths import CONTROL_CHARACTER, LINK_OUT, links_out
-from cxr_kd.data.table import NO_FILE, NO_ROW, REQUIRED_COLUMNS, CxrTable
+from cxr_kd.data.table import NO_FILE, NO_ROW, RESERVED_COLUMNS, CxrTable
 from cxr_kd.errors import DataError
 from cxr_kd.study.data_settings import FolderSettings
 
@@ -33,7 +34,7 @@ def read(
     Layout: the CSV file (comma, semicolon or tab; UTF-8), `labels.csv` unless `options` name another, with a column
     of paths (relative to `root`, with `/`; PNG, JPEG, DICOM, or one image of an .npz archive), one of patient ids, and
     one per finding: 1, true or yes; 0, false or no; or blank, which means what `options.blank` says. `options` can name
-    columns of image ids, view positions, ages and sexes. Other columns are ignored.
+    columns of image ids, view positions, ages, sexes and sources. Other columns are ignored.
 
     Rows without an image file are left out and counted. Without `images`, no file is looked for and every row is
     returned.
@@ -44,10 +45,10 @@ def read(
             repeat each other or cannot exist. One error for all of them, with the file and the first lines.
     """
     root, options = Path(root), options or FolderSettings()
-    if not findings or set(findings) & set(REQUIRED_COLUMNS):
+    if not findings or set(findings) & set(RESERVED_COLUMNS):
         raise DataError(
             f"{root}: name the columns of {options.table} that are findings, as findings: [Effusion, Nodule]; none may "
-            f"be called {', '.join(REQUIRED_COLUMNS)}"
+            f"be called {', '.join(RESERVED_COLUMNS)}"
         )
     if not (root / options.table).is_file():
         raise DataError(f"{root}: no {options.table}. {_what_to_put_where(findings, options)}")
@@ -79,7 +80,7 @@ def read_labels(path: Path, findings: Sequence[str], options: FolderSettings, ro
 
     With `root`, paths that are symbolic links out of it are refused, too. DataError as `read`: one for all bad rows.
     """
-    told = {"view": options.view, "age": options.age, "sex": options.sex}
+    told = {"view": options.view, "age": options.age, "sex": options.sex, "source": options.image_source}
     asked = [options.path, options.patient, options.image, *told.values(), *findings]
     file = read_label_file(path, list(dict.fromkeys(name for name in asked if name)))
     shortest = file[options.path].map(lambda path: path and PurePosixPath(path).as_posix()).astype(object)
@@ -96,6 +97,7 @@ def read_labels(path: Path, findings: Sequence[str], options: FolderSettings, ro
             "view": written["view"],
             "age": ages(written["age"]),
             "sex": sexes(written["sex"]),
+            "source": written["source"].replace("", UNKNOWN) if options.image_source else written["source"],
             **{name: values.fillna(0.0) if options.blank == "zeros" else values for name, values in labels.items()},
         }
     )
@@ -110,11 +112,12 @@ def _complaints(file: LabelFile, options: FolderSettings, root: Path | None) -> 
     if options.image:
         blank = Complaint(file[options.image] == "", options.image, "is blank; each image needs an id")
         complaints += [blank, *file.unusable_names(options.image), file.repeats(options.image)]
-    patients = file[options.patient]
+    patients, sources = file[options.patient], [options.image_source] if options.image_source else []
     return [
         *complaints,
         Complaint(patients == "", options.patient, "is blank; without patients the split cannot keep them apart"),
         Complaint(patients.str.contains(CONTROL_CHARACTER), options.patient, "has a control character"),
+        *(Complaint(file[name].str.contains(CONTROL_CHARACTER), name, "has a control character") for name in sources),
     ]
 
 
@@ -124,9 +127,14 @@ def _no_label(file: LabelFile, finding: str, values: pd.Series) -> Complaint:
 
 
 def _unknown(frame: pd.DataFrame, options: FolderSettings) -> dict[str, int]:
-    """Return {reason: rows} of the ages and sexes taken as unknown, for the columns that the study names."""
+    """Return {reason: rows} of the ages, sexes and sources taken as unknown, for the columns that the study names."""
     sexes_unknown = {"sexes that are neither male nor female, taken as unknown": int((frame["sex"] == "").sum())}
-    return (unknown_ages(frame) if options.age else {}) | (sexes_unknown if options.sex else {})
+    sources_unknown = {f"sources that are blank, taken as {UNKNOWN!r}": int((frame["source"] == UNKNOWN).sum())}
+    return (
+        (unknown_ages(frame) if options.age else {})
+        | (sexes_unknown if options.sex else {})
+        | (sources_unknown if options.image_source else {})
+    )
 
 
 def _is_there(root: Path, path: str) -> bool:
