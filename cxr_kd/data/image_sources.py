@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cxr_kd.data.bad_rows import Complaint
@@ -77,6 +78,20 @@ def source_counts(table: CxrTable, split: Split) -> dict[str, dict[str, Any]]:
         source: {side: _counts(frame[frame["source"] == source], table.findings) for side, frame in sides.items()}
         for source in table.image_sources
     }
+
+
+def source_log_odds(table: CxrTable) -> np.ndarray:
+    """Return the log-odds of each finding among the images of each image's own source, (N, L) float32.
+
+    Half a positive and half a negative are added to each count (Jeffreys' prior), so that no rate is 0 or 1. All zero
+    for a data set without sources.
+    """
+    if not table.image_sources:
+        return np.zeros((len(table), len(table.findings)), np.float32)
+    by_source = table.frame[list(table.findings)].groupby(table.frame["source"].to_numpy())
+    positives, known = by_source.transform("sum") + 0.5, by_source.transform("count") + 1
+    odds = positives / (known - positives)
+    return np.log(odds.to_numpy(np.float64)).astype(np.float32)
 
 
 def check_headline_source(study: Study, sources: Collection[str]) -> None:

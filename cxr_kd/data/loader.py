@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from cxr_kd.data.cache import Cache
+from cxr_kd.data.image_sources import source_log_odds
 from cxr_kd.data.table import CxrTable
 from cxr_kd.errors import DataError
 from cxr_kd.study.settings import Augmentation
@@ -27,6 +28,7 @@ class Batch:
         images: float32 (B, 1, S, S) in [0, 1].
         labels: float32 (B, L) in {0, 1}, 0 where unknown.
         known: bool (B, L), False where the label is unknown.
+        source_log_odds: float32 (B, L), `image_sources.source_log_odds` of the images.
         image_ids: ids of the B images.
         index: int64 (B,), their positions in `Batches.image_ids`.
         view: number of the deterministic view of the images.
@@ -36,6 +38,7 @@ class Batch:
     images: torch.Tensor
     labels: torch.Tensor
     known: torch.Tensor
+    source_log_odds: torch.Tensor
     image_ids: list[str]
     index: torch.Tensor
     view: int
@@ -89,6 +92,7 @@ class Batches:
         labels = torch.from_numpy(table.labels()[table.positions(image_ids)])
         self._known = ~labels.isnan()
         self._labels = labels.nan_to_num(0.0)
+        self._source_log_odds = torch.from_numpy(source_log_odds(table.select(self.image_ids)))
 
     def for_process(self, rank: int, count: int) -> Batches:
         """Return the same batches, each reduced to the share of process `rank` among `count`: at least one image.
@@ -132,7 +136,8 @@ class Batches:
         if self.augment is not None:
             images = augmented(images, index, self.augment, seed=self.seed, view=view)
         names = [self.image_ids[position] for position in chosen]
-        return Batch(images, self._labels[index], self._known[index], names, index, view, images_of_all)
+        labels, known, log_odds = self._labels[index], self._known[index], self._source_log_odds[index]
+        return Batch(images, labels, known, log_odds, names, index, view, images_of_all)
 
 
 def uniform(index: np.ndarray, count: int, *, seed: int, view: int) -> np.ndarray:

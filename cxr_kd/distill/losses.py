@@ -20,6 +20,16 @@ def bce(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
     return masked_mean(_cross_entropy(logits, labels), known)
 
 
+def bce_beyond_source(logits: Tensor, labels: Tensor, known: Tensor, *, source_log_odds: Tensor) -> Tensor:
+    """Return `bce` of the logits plus `source_log_odds` (B, L): what the source of each image alone says.
+
+    What the source explains is added in training only, so the network gains nothing by recognising the source, and its
+    own logits say what the image says beyond it: a product of two experts, of which one is fixed (Clark et al., "Don't
+    Take the Easy Way Out", EMNLP 2019, section 3.2.2: bias product). `image_sources.source_log_odds` computes them.
+    """
+    return bce(logits + source_log_odds, labels, known)
+
+
 def focal_bce(
     logits: Tensor, labels: Tensor, known: Tensor, *, focusing: float = 2.0, positive_rates: Tensor | None = None
 ) -> Tensor:

@@ -4,7 +4,7 @@
 
 | loss | arguments |
 |---|---|
-| against labels | the student's logits, labels, known |
+| against labels | the student's logits, labels, known; one also the log-odds of each image's source |
 | against a teacher, logits | the student's and the teacher's logits |
 | against a teacher, attention | the student's and the teacher's attention |
 | against a teacher, features | the student's features through a learned layer, and the teacher's features |
@@ -61,19 +61,27 @@ class Objective:
         self._functions = {loss: _function(loss, values, positive_rates) for loss in chosen}
 
     def __call__(
-        self, student: Outputs, teacher: Outputs | None, labels: Tensor, known: Tensor
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        labels: Tensor,
+        known: Tensor,
+        source_log_odds: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum, and each loss by name before its weight, detached.
 
-        `labels` and `known` are (B, L), as in `losses`. Losses are computed in float32 (or float64), whatever the
-        precision of the outputs. Raises ValueError if a loss needs a teacher and there is none, or if the outputs lack
-        one of `needs`.
+        `labels`, `known` and `source_log_odds` are (B, L), as in `losses`. Losses are computed in float32 (or float64),
+        whatever the precision of the outputs. Raises ValueError if a loss needs a teacher or the log-odds and there are
+        none, or if the outputs lack one of `needs`.
         """
         student = student.in_full_precision()
         teacher = teacher.in_full_precision() if teacher else None
         with torch.autocast(student.logits.device.type, enabled=False):
             terms = {
-                loss.name: function(*self._arguments(loss, student, teacher, labels, known))
+                loss.name: function(
+                    *self._arguments(loss, student, teacher, labels, known),
+                    **_source_keyword(loss, source_log_odds),
+                )
                 for loss, function in self._functions.items()
             }
         total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
@@ -107,6 +115,12 @@ def _function(loss: Loss, settings: LossSettings, positive_rates: Tensor | None)
         advice = "positive_rates=losses.positive_rates(training labels)"
         keywords["positive_rates"] = _required(positive_rates, loss.name, advice)
     return partial(resolve_name(loss.function), **keywords)
+
+
+def _source_keyword(loss: Loss, log_odds: Tensor | None) -> dict[str, Tensor]:
+    if not loss.source_log_odds:
+        return {}
+    return {"source_log_odds": _required(log_odds, loss.name, "source_log_odds=Batch.source_log_odds")}
 
 
 def _regressor(loss: str, widths: tuple[int, int] | None) -> nn.Module:

@@ -20,7 +20,8 @@ class Loss:
     `against`: "labels" if it compares the student's logits with the labels, "teacher" if it compares the student's
     outputs with the teacher's. `needs`: the output it compares; None for logits. `settings`: the fields of
     `LossSettings` that its function takes as keyword arguments. `positive_rates`: whether the function also takes the
-    share of positives of each finding in the training labels.
+    share of positives of each finding in the training labels. `source_log_odds`: whether it also takes the log-odds of
+    each finding among the training images of an image's source, which data sets without sources do not have.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Loss:
     needs: Output | None = None
     settings: tuple[str, ...] = ()
     positive_rates: bool = False
+    source_log_odds: bool = False
 
 
 _LOGITS, _MAPS = "cxr_kd.distill.losses", "cxr_kd.distill.map_losses"
@@ -46,6 +48,13 @@ _ALL = (
     ),
     Loss("asymmetric", "labels", f"{_LOGITS}:asymmetric", "Ridnik et al., ICCV 2021", settings=_ASYMMETRIC),
     Loss("bce", "labels", f"{_LOGITS}:bce", "binary cross-entropy"),
+    Loss(
+        "bce_beyond_source",
+        "labels",
+        f"{_LOGITS}:bce_beyond_source",
+        "Clark et al., EMNLP 2019, sec. 3.2.2",
+        source_log_odds=True,
+    ),
     Loss("logit_mse", "teacher", f"{_LOGITS}:logit_mse", "Ba and Caruana, NeurIPS 2014; arXiv 2305.06244"),
     Loss("prob_mse", "teacher", f"{_LOGITS}:prob_mse", "Tarvainen and Valpola, NeurIPS 2017"),
     Loss("binary_kl", "teacher", f"{_LOGITS}:binary_kl", "Hinton et al., 2015", settings=("temperature",)),
@@ -65,6 +74,7 @@ _ALL = (
 LOSSES: Mapping[str, Loss] = {loss.name: loss for loss in _ALL}
 LABEL_LOSSES = frozenset(loss.name for loss in _ALL if loss.against == "labels")
 TEACHER_LOSSES = frozenset(loss.name for loss in _ALL if loss.against == "teacher")
+NEEDS_SOURCES = frozenset(loss.name for loss in _ALL if loss.source_log_odds)
 # Features are too large to store for every image, so these losses need the teacher itself during training.
 NEEDS_LIVE_TEACHER = frozenset(loss.name for loss in _ALL if loss.needs == "features")
 

@@ -11,12 +11,14 @@ from cxr_kd.data.trained_on import TrainedOn
 from cxr_kd.distill.answer_source import AnswerSource, LiveTeacher
 from cxr_kd.distill.losses import positive_rates
 from cxr_kd.distill.objective import Objective
+from cxr_kd.errors import DataError
 from cxr_kd.files import locked, write_csv, write_json
 from cxr_kd.models import weights
 from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.registry import info
 from cxr_kd.study import Study
+from cxr_kd.study.loss_table import NEEDS_SOURCES
 from cxr_kd.study.runs import Run
 from cxr_kd.training import checkpoint
 from cxr_kd.training.distributed import Processes
@@ -90,6 +92,12 @@ def _remove_leftovers(job: Job) -> None:
 
 
 def _objective(job: Job, model: CxrClassifier, source: AnswerSource | None) -> Objective:
+    if (needed := job.run.losses & NEEDS_SOURCES) and not job.data.table.image_sources:
+        raise DataError(
+            f"{job.run.name}: the loss {min(needed)} needs the source of each image, and {job.data.table.dataset} has "
+            f"none: choose another loss in {job.study.file}, or give the images sources (sources.csv beside the labels "
+            f"of chestxray14, `image_source:` of your own folder)"
+        )
     labels = torch.from_numpy(job.data.table.select(job.data.split.train).labels())
     widths = (_channels(model), _channels(source.network)) if isinstance(source, LiveTeacher) else None
     settings = job.study.losses.model_dump()

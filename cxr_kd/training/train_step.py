@@ -76,8 +76,8 @@ class TrainStep:
             with precision(self.training.precision, device):
                 student: Outputs = self._observed(batch.images.to(device))
             student, answers = self._of_all(student), None if answers is None else self._of_all(answers.to(device))
-            labels, known = self.processes.gather([batch.labels.to(device), batch.known.to(device)])
-            loss, terms = self.objective(student, answers, labels, known)
+            each = (batch.labels, batch.known, batch.source_log_odds)
+            loss, terms = self.objective(student, answers, *self.processes.gather([part.to(device) for part in each]))
             (loss / parts).backward()
         return {"loss": loss.detach(), **terms}
 

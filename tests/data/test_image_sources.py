@@ -9,7 +9,7 @@ import pytest
 from own_miniatures import write_image
 
 from cxr_kd.data import read
-from cxr_kd.data.image_sources import check_headline_source, source_counts
+from cxr_kd.data.image_sources import check_headline_source, source_counts, source_log_odds
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.readers import chestxray14, folder
 from cxr_kd.data.splits import Split, make_split
@@ -165,3 +165,14 @@ def test_the_sources_of_the_real_radiographs(test_data: Path) -> None:
     for side in ("train", "validation", "test"):  # every image of collection A is Pneumonia or nothing
         of_a = counts["A"][side]
         assert of_a["without_finding"] + of_a["positives"]["Pneumonia"] == of_a["images"]
+
+
+def test_log_odds_are_those_of_each_images_own_source(root: Path) -> None:
+    table = chestxray14.read(root, ["Mass", "Edema"])
+    one_of_two, none_of_two = 0.0, np.log(0.5 / 2.5)  # (1 + 1/2) / (1 + 1/2) and (0 + 1/2) / (2 + 1/2)
+    expected = [[one_of_two, one_of_two]] * 2 + [[one_of_two, none_of_two]] * 2
+    np.testing.assert_allclose(source_log_odds(table), expected, atol=1e-7)
+    table.frame.loc[2, "Mass"] = np.nan  # unknown: one negative is left
+    np.testing.assert_allclose(source_log_odds(table)[2:, 0], np.log(0.5 / 1.5), atol=1e-7)
+    table.frame["source"] = ""
+    assert not source_log_odds(table).any()

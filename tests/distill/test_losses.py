@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from cxr_kd.distill.losses import (
     asymmetric,
     bce,
+    bce_beyond_source,
     binary_kl,
     correlation,
     focal_bce,
@@ -32,6 +33,7 @@ RATES = torch.tensor([0.1, 0.4, 0.75])
 
 LABEL_LOSSES = {
     "bce": bce,
+    "bce_beyond_source": partial(bce_beyond_source, source_log_odds=torch.zeros(())),
     "focal_bce": focal_bce,
     "focal_bce, focusing 0.5": partial(focal_bce, focusing=0.5),
     "focal_bce, balanced": partial(focal_bce, positive_rates=RATES),
@@ -315,3 +317,35 @@ def test_a_shift_of_all_logits_changes_every_loss_although_a_softmax_ignores_it(
     for name, loss in TEACHER_LOSSES.items():
         assert loss(shifted, teacher).item() > 1e-5, name
     assert logit_mse(shifted, teacher).item() == pytest.approx(size**2)
+
+
+def test_a_network_gains_nothing_from_what_the_source_alone_says():
+    """Two sources with 80 and 20 % positives, and a sign in the image that is worth log-odds of 2 in both."""
+    generator = torch.Generator().manual_seed(0)
+    source = torch.arange(4000) % 2
+    rates = torch.tensor([0.8, 0.2])[source]
+    sign = torch.rand(4000, generator=generator) < 0.5
+    log_odds = torch.logit(rates) + 2.0 * (sign.float() - 0.5)
+    truth = (torch.rand(4000, generator=generator) < log_odds.sigmoid()).float().unsqueeze(1)
+    seen = torch.stack([source.float() - 0.5, sign.float() - 0.5], dim=1)  # an image shows both
+
+    def weights(loss):
+        layer = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=100)
+
+        def closure():
+            optimizer.zero_grad()
+            value = loss(layer(seen), truth, torch.ones_like(truth, dtype=torch.bool))
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+        return layer.weight.detach()[0]
+
+    of_source, of_sign = weights(bce)
+    assert of_source < -2
+    assert abs(of_sign - 2) < 0.3
+    known_rates = torch.logit(torch.stack([truth[source == number].mean() for number in (0, 1)])[source]).unsqueeze(1)
+    rest_of_source, of_sign = weights(partial(bce_beyond_source, source_log_odds=known_rates))
+    assert abs(rest_of_source) < 0.2 * abs(of_source)  # not 0: a rate over both signs is nearer to one half
+    assert abs(of_sign - 2) < 0.3

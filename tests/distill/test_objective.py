@@ -17,6 +17,7 @@ from cxr_kd.study.settings import LossSettings, Student
 EVERY = tuple(LOSSES)
 LABELS = (torch.rand(8, 3, generator=torch.Generator().manual_seed(1)) < 0.4).float()
 KNOWN = torch.rand(8, 3, generator=torch.Generator().manual_seed(2)) < 0.9
+OF_LABELS = (LABELS, KNOWN, torch.zeros(8, 3))  # with the log-odds of sources
 
 
 def objective_of(*names, **settings):
@@ -49,7 +50,8 @@ def teacher_outputs(teacher, images):
 def test_every_loss_of_the_table_gives_the_student_a_gradient(name, student, teacher_outputs, images):
     objective = objective_of(name)
     outputs = observe(student, images, objective.needs)
-    total, terms = objective(outputs, teacher_outputs if name in TEACHER_LOSSES else None, LABELS, KNOWN)
+    answers = teacher_outputs if name in TEACHER_LOSSES else None
+    total, terms = objective(outputs, answers, *OF_LABELS)
     total.backward()
     assert list(terms) == [name]
     assert total.item() == terms[name].item() > 0
@@ -70,7 +72,7 @@ def test_a_loss_is_added_by_one_function_and_one_line_of_the_table(monkeypatch, 
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     before = [parameter.detach().clone() for parameter in student.parameters()]
     outputs = observe(student, images, objective.needs)
-    total, terms = objective(outputs, teacher_outputs, LABELS, KNOWN)
+    total, terms = objective(outputs, teacher_outputs, *OF_LABELS)
     total.backward()
     optimizer.step()
     expected = evidence_l1(
@@ -78,7 +80,7 @@ def test_a_loss_is_added_by_one_function_and_one_line_of_the_table(monkeypatch, 
     )
     assert terms["evidence_l1"] == expected.detach() > 0
     assert all(not torch.equal(old, new) for old, new in zip(before, student.parameters(), strict=True))
-    after, _ = objective(observe(student, images, objective.needs), teacher_outputs, LABELS, KNOWN)
+    after, _ = objective(observe(student, images, objective.needs), teacher_outputs, *OF_LABELS)
     assert after < total
 
 
@@ -141,9 +143,9 @@ def test_every_setting_reaches_its_loss_and_no_other(setting, value, name, stude
     needs = objective_of(*EVERY).needs
     outputs = observe(student, images, needs)
     torch.manual_seed(0)
-    _, before = objective_of(*EVERY)(outputs, teacher_outputs, LABELS, KNOWN)
+    _, before = objective_of(*EVERY)(outputs, teacher_outputs, *OF_LABELS)
     torch.manual_seed(0)
-    _, after = objective_of(*EVERY, **{setting: value})(outputs, teacher_outputs, LABELS, KNOWN)
+    _, after = objective_of(*EVERY, **{setting: value})(outputs, teacher_outputs, *OF_LABELS)
     changed = {each for each in EVERY if before[each] != after[each]}
     assert name in changed
     assert changed <= {"focal_bce", "focal_bce_balanced"} if setting == "focusing" else changed == {name}
@@ -163,7 +165,7 @@ def test_stored_answers_change_losses_only_by_rounding(student, teacher_outputs,
     total, terms = objective(outputs, stored, LABELS, KNOWN)
     assert total.dtype == torch.float32
     assert terms == objective(outputs, stored.to(torch.float32), LABELS, KNOWN)[1]
-    live = objective(outputs, teacher_outputs, LABELS, KNOWN)[1]
+    live = objective(outputs, teacher_outputs, *OF_LABELS)[1]
     for name in names:
         assert terms[name].item() == pytest.approx(live[name].item(), rel=5e-3, abs=1e-5)
 
@@ -180,7 +182,7 @@ def test_stored_answers_of_any_size_give_finite_losses_and_gradients(size, image
         parts = [student, torch.randn(8, 3, 4, 4), torch.rand(8, 4, 4)]
         for part in parts:
             part.requires_grad_()
-        total, terms = objective_of(*names)(Outputs(*parts), stored, LABELS, KNOWN)
+        total, terms = objective_of(*names)(Outputs(*parts), stored, *OF_LABELS)
         total.backward()
         assert all(torch.isfinite(term) for term in terms.values()), terms
         assert all(torch.isfinite(part.grad).all() for part in parts)
@@ -190,8 +192,8 @@ def test_automatic_mixed_precision_does_not_reach_the_losses(student, teacher_ou
     objective = objective_of("hint", "map_cosine", "logit_mse")
     outputs = observe(student, images, objective.needs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        _, terms = objective(outputs, teacher_outputs, LABELS, KNOWN)
-    assert terms == objective(outputs, teacher_outputs, LABELS, KNOWN)[1]
+        _, terms = objective(outputs, teacher_outputs, *OF_LABELS)
+    assert terms == objective(outputs, teacher_outputs, *OF_LABELS)[1]
 
 
 @pytest.mark.parametrize("name", ["map_cosine", "attention_transfer", "hint"])
@@ -201,7 +203,7 @@ def test_a_student_learns_to_look_where_its_teacher_looks(name, student, teacher
     optimizer = torch.optim.Adam([*student.parameters(), *objective.module.parameters()], lr=0.02)
     history = []
     for _ in range(60):
-        loss, _ = objective(observe(student, images, objective.needs), teacher_outputs, LABELS, KNOWN)
+        loss, _ = objective(observe(student, images, objective.needs), teacher_outputs, *OF_LABELS)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -214,7 +216,12 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(teacher, images):
     objective = objective_of(*sorted(TEACHER_LOSSES - {"hint"}))
     with torch.no_grad():
         teacher_outputs = observe(teacher, images, objective.needs)
-    total, _ = objective(observe(twin, images, objective.needs), teacher_outputs, LABELS, KNOWN)
+    total, _ = objective(observe(twin, images, objective.needs), teacher_outputs, *OF_LABELS)
     total.backward()
     assert abs(total.item()) < 1e-5
     assert all(parameter.grad.abs().max() < 1e-4 for parameter in twin.parameters())
+
+
+def test_a_loss_that_needs_sources_says_so(student, images):
+    with pytest.raises(ValueError, match="bce_beyond_source needs source_log_odds="):
+        objective_of("bce_beyond_source")(observe(student, images), None, LABELS, KNOWN)

@@ -15,6 +15,7 @@ def test_the_function_exists_and_takes_the_settings(loss: Loss) -> None:
     takes = inspect.signature(getattr(importlib.import_module(module), function)).parameters
     assert set(loss.settings) <= set(takes) & set(LossSettings.model_fields)
     assert not loss.positive_rates or "positive_rates" in takes
+    assert not loss.source_log_odds or "source_log_odds" in takes
     assert loss.source
 
 

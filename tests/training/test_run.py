@@ -204,3 +204,9 @@ def test_one_pair_bounds_the_change_of_auroc_when_two_images_swap_ranks(data):
     assert max(changes) / len(findings) <= one_pair(data) + 1e-12
     fewest = min((column == 1).sum() * (column == 0).sum() for column in findings)
     assert one_pair(data) == pytest.approx(1 / fewest / len(findings))
+
+
+def test_a_loss_that_needs_sources_is_refused_for_images_without_sources(home, data):
+    study = tiny_study(home, "{network: eeea_net_c2, label: beyond, objective: {bce_beyond_source: 1.0}}")
+    with pytest.raises(DataError, match=r"beyond-seed0: the loss bce_beyond_source needs the source of each"):
+        train(study, study.all_runs[1], data)
