@@ -151,6 +151,23 @@ def test_importing_the_package_loads_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("statement", "unneeded"),
+    [
+        ("cxr_kd.write_report", ("torch", "seaborn", "scipy.stats", "statsmodels")),
+        ("cxr_kd.prepare, cxr_kd.report.pictures", ("torch", "seaborn", "scipy.stats")),
+        ("cxr_kd.train, cxr_kd.build('eeea_net_c2', ['Mass'], image_size=64)", ("timm", "torchvision", "seaborn")),
+    ],
+)
+def test_a_step_does_not_load_libraries_that_it_does_not_use(statement, unneeded):
+    """Each step is a process of its own, and each of these libraries takes a second or more to import."""
+    program = (
+        f"import cxr_kd, sys; {statement}; sys.exit(', '.join(name for name in {unneeded} if name in sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stderr.strip() == ""
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_are_stored_clean_and_short(path):
     assert hygiene(path) == []

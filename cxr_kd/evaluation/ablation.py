@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr_kd.distill.stored_answers import answers_summary
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.resampling import ALPHA, holm, p_value
@@ -133,6 +132,8 @@ def _columns(study: Study) -> tuple[list[str], list[str]]:
 
 def _times(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     """The columns of `describe_arms` about time and storage, for one arm's runs (one per seed)."""
+    from cxr_kd.distill.stored_answers import answers_summary  # loads torch, which the report does not need
+
     teachers = [[study.run_folder(teacher) for teacher in study.teacher_runs(run)] for run in runs]
     answers = [[answers_summary(folder) for folder in folders] for folders in teachers]
     return {

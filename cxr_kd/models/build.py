@@ -11,9 +11,7 @@ from cxr_kd.models import ofa
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import Head
 from cxr_kd.models.info import NetworkInfo
-from cxr_kd.models.published_weights import load_imagenet
 from cxr_kd.models.registry import info
-from cxr_kd.models.timm_networks import build_timm
 
 
 def build(name: str, findings: Sequence[str], *, image_size: int = 224, pretrained: bool = False) -> CxrClassifier:
@@ -28,6 +26,8 @@ def build(name: str, findings: Sequence[str], *, image_size: int = 224, pretrain
     backbone, head = _backbone_and_head(network, len(findings), image_size)
     model = CxrClassifier(name, findings, image_size, backbone, head, mean=network.mean, std=network.std)
     if pretrained:
+        from cxr_kd.models.published_weights import load_imagenet  # loads timm: seconds
+
         load_imagenet(model)
     return model
 
@@ -43,4 +43,6 @@ def _backbone_and_head(network: NetworkInfo, findings: int, image_size: int) -> 
     if network.library == "ours":
         plan = getattr(ofa, network.library_name)
         return ofa.OfaFeatures(plan), ofa.ofa_head(plan, findings)
+    from cxr_kd.models.timm_networks import build_timm  # loads timm: seconds
+
     return build_timm(network.library_name, image_size, findings)

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-from seaborn import heatmap
 
 from cxr_kd.report.style import MUTED, RULE, StudyFigure, finding_name, styled
 
@@ -67,6 +66,8 @@ def prevalence(data: Mapping[str, Any]) -> Figure:
 @styled
 def cooccurrence(labels: np.ndarray, findings: Sequence[str]) -> Figure:
     """Draw how many images with the row's finding have the column's too (%); labels (N, L), NaN: unknown."""
+    from seaborn import heatmap  # loads scipy.stats: a second that the report's other figures need not spend
+
     positive = (labels == 1).astype(float)
     known = (~np.isnan(labels)).astype(float)
     both, asked = positive.T @ positive, positive.T @ known
