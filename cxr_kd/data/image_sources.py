@@ -6,7 +6,7 @@ the source seems to recognise the disease. So results are also given within each
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +94,16 @@ def source_log_odds(table: CxrTable) -> np.ndarray:
     return np.log(odds.to_numpy(np.float64)).astype(np.float32)
 
 
-def check_headline_source(study: Study, sources: Collection[str]) -> None:
-    """Raise StudyError unless the study's `evaluation: headline_source` is one of the images' `sources`, or not set."""
+def check_headline_source(study: Study, counts: Mapping[str, Any]) -> None:
+    """Raise StudyError unless the study's `evaluation: headline_source` is the source of a test image, or not set.
+
+    `counts` as `source_counts` returns it.
+    """
     asked = study.evaluation.headline_source
+    sources = [source for source, sides in counts.items() if sides["test"]["images"]]
     if asked is None or asked in sources:
         return
-    there = f"the images' sources are {', '.join(sorted(sources))}" if sources else "the images have no sources"
+    there = f"the sources of the test images are {', '.join(sources)}" if sources else "the images have no sources"
     todo = "Name one of them, or delete the setting" if sources else "Delete the setting"
     raise StudyError(f"{study.file}: evaluation: headline_source is {asked!r}, but {there}. {todo}.")
 

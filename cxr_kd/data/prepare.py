@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_kd.data import read
 from cxr_kd.data.cache import Cache, build_cache, plan_of
 from cxr_kd.data.data_card import data_card_of
-from cxr_kd.data.image_sources import check_headline_source
+from cxr_kd.data.image_sources import check_headline_source, source_counts
 from cxr_kd.data.readers import phantom
 from cxr_kd.data.splits import Side, Split, split_of
 from cxr_kd.data.table import CxrTable
@@ -57,8 +57,8 @@ def prepare(study: Study, *, workers: int | None = None, progress: bool = True) 
         phantom.write(root, study.data.phantom, workers=workers, progress=progress)
     settings = study.data
     table = read(settings, root)
-    check_headline_source(study, table.image_sources)
     split = split_of(table, settings)
+    check_headline_source(study, source_counts(table, split))
     pixels: dict[str, Any] = {"keep_aspect": study.keep_aspect, "intensity": study.intensity}
     folder = _cache_folder(study, plan_of(table, study.image_size, **pixels))
     cache = build_cache(table, folder, study.image_size, **pixels, workers=workers, progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +41,9 @@ class Predictions:
     """Labels and logits of one run on one side of a split, one row per image.
 
     `frame` has the columns image_id, patient_id, `label:FINDING` (1, 0, or NaN if unknown) and `logit:FINDING` (before
-    the sigmoid) for each finding of `metadata.findings`. `source` names the file in errors. Raises PredictionsError,
-    naming the column and the first bad row, if the frame differs from this.
+    the sigmoid) for each finding of `metadata.findings`; and `source`, the source of each image, if the data set has
+    sources. The attribute `source` names the file in errors. Raises PredictionsError, naming the column and the first
+    bad row, if the frame differs from this.
     """
 
     frame: pd.DataFrame
@@ -60,13 +61,19 @@ class Predictions:
         labels: np.ndarray,
         logits: np.ndarray,
         metadata: PredictionsMetadata,
+        image_sources: Sequence[str] | None = None,
     ) -> Predictions:
-        """Return the predictions of N images from labels (NaN: unknown) and logits, (N, L) in the findings' order."""
+        """Return the predictions of N images from labels (NaN: unknown) and logits, (N, L) in the findings' order.
+
+        `image_sources` (N,) is the source of each image; None if the data set has none.
+        """
         expected = (len(image_ids), len(metadata.findings))
         for name, array in (("labels", labels), ("logits", logits)):
             if array.shape != expected:
                 raise PredictionsError(f"{name} have the shape {array.shape}; (images, findings) is {expected}")
         columns: dict[str, object] = {"image_id": list(image_ids), "patient_id": list(patient_ids)}
+        if image_sources is not None:
+            columns["source"] = list(image_sources)
         for name, array in (("label", labels), ("logit", logits)):
             columns |= {f"{name}:{f}": _float32(array[:, i]) for i, f in enumerate(metadata.findings)}
         return cls(pd.DataFrame(columns), metadata)
@@ -90,6 +97,17 @@ class Predictions:
     def patients(self) -> np.ndarray:
         """The patient of each image, (N,) str."""
         return self.frame["patient_id"].to_numpy(dtype=object)
+
+    @property
+    def image_sources(self) -> np.ndarray | None:
+        """The source of each image, (N,) str; None if the data set has no sources."""
+        return self.frame["source"].to_numpy(dtype=object) if "source" in self.frame else None
+
+    def within(self, image_source: str) -> Predictions:
+        """Return the predictions of the images of one source; PredictionsError if there is none."""
+        if self.image_sources is None or image_source not in self.image_sources:
+            raise PredictionsError(f"{self.source}: no image has the source {image_source!r}")
+        return replace(self, frame=self.frame[self.frame["source"] == image_source].reset_index(drop=True))
 
     def write(self, path: Path) -> None:
         """Write one parquet file, whole, with checksums of its pages. StorageError if the disk refuses it."""
@@ -144,7 +162,7 @@ def _check(frame: pd.DataFrame, findings: tuple[str, ...], source: str) -> None:
         raise PredictionsError(f"{source}: no column {', '.join(missing)}")
     if frame.empty:
         raise PredictionsError(f"{source}: no row; there is nothing to evaluate")
-    for column in ("image_id", "patient_id"):
+    for column in ("image_id", "patient_id", *(["source"] if "source" in frame else [])):
         wrong = ~frame[column].map(lambda value: isinstance(value, str) and value != "")
         _refuse(frame, wrong.to_numpy(), source, column, "non-empty text is needed")
     _refuse(frame, frame["image_id"].duplicated().to_numpy(), source, "image_id", "each image must have one row")

@@ -1,31 +1,59 @@
-"""The results of a study as two tables: every arm evaluated, and every distilled student compared with its control.
+"""The results of a study as tables: every arm evaluated, and every distilled student compared with its control.
 
-Notebook 04_ablation computes both from the runs' predictions files and writes them; the report reads them.
+If the images have sources, both are also given within each source. Notebook 04_ablation computes the tables from the
+runs' predictions files and writes them; the report reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from cxr_kd.data.image_sources import check_headline_source
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.arm_tables import (
+    SOURCE_ONLY,
+    ArmPredictions,
+    compare_arms,
+    evaluate_arms,
+    image_sources,
+    source_only,
+    within_sources,
+)
 from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.uncertainty import METRICS, check_same_images, compare, evaluate
-from cxr_kd.files import write_csv
+from cxr_kd.evaluation.uncertainty import METRICS, check_same_images
+from cxr_kd.files import read_json, write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, arms_of, controls
 
 _ESTIMATES = tuple(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))
 _DIFFERENCES = tuple(f"{metric}{end}" for metric in METRICS for end in ("_difference", "_low", "_high"))
-_TEXTS = frozenset({"arm", "first", "second", "question", "finding", "left_out"})
+_TEXTS = frozenset({"source", "arm", "first", "second", "question", "finding", "left_out"})
 # Tables of a study in its runs folder -> the columns that they must have.
 COLUMNS = {
     "evaluations.csv": ("arm", "seeds", "finding", "images", "positives", "left_out", "prevalence", *_ESTIMATES),
     "comparisons.csv": ("first", "second", "finding", "positives", "left_out", *_DIFFERENCES),
 }
+# The same within each source of images, and of the source-only scores over all images; only if the images have sources.
+SOURCE_COLUMNS = {
+    "evaluations-by-source.csv": ("source", *COLUMNS["evaluations.csv"]),
+    "comparisons-by-source.csv": ("source", *COLUMNS["comparisons.csv"]),
+    "source-only.csv": COLUMNS["evaluations.csv"],
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SourceResults:
+    """The tables of SOURCE_COLUMNS: `arm_tables` within each source, and of the source-only scores."""
+
+    evaluations: pd.DataFrame
+    comparisons: pd.DataFrame
+    source_only: pd.DataFrame
 
 
 def read_predictions(study: Study, arms: Iterable[str], side: str = "test") -> dict[str, list[Predictions]]:
@@ -43,37 +71,34 @@ def read_predictions(study: Study, arms: Iterable[str], side: str = "test") -> d
 
 
 def evaluate_study(study: Study) -> pd.DataFrame:
-    """Return `uncertainty.evaluate` of every arm on the test side.
-
-    Columns: arm, seeds (their number), then those of `evaluate`. An ablation's variants are not among the arms.
-    """
-    frames = []
-    for arm, runs in read_predictions(study, arms_of(study)).items():
-        frame = evaluate(runs, study.evaluation)
-        frame.insert(0, "arm", arm)
-        frame.insert(1, "seeds", len(runs))
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    """Return `arm_tables.evaluate_arms` of the study's arms on the test side, without an ablation's variants."""
+    return evaluate_arms(read_predictions(study, arms_of(study)), study.evaluation)
 
 
 def compare_study(study: Study) -> pd.DataFrame:
-    """Return `uncertainty.compare` of each distilled student with its control on the test side: distilled minus alone.
+    """Return `arm_tables.compare_arms` of each distilled student with its control on the test side.
 
-    `first` is the control's arm, `second` the distilled student's. Empty if no distilled student has a control.
+    Empty if no distilled student has a control.
     """
-    predictions = read_predictions(study, arms_of(study))
-    frames = [
-        compare(predictions[control], predictions[arm], study.evaluation).assign(first=control, second=arm)
-        for arm, control in controls(study).items()
-    ]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS["comparisons.csv"]))
+    return _compared(read_predictions(study, arms_of(study)), study)
 
 
 def write_results(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write and return the tables of `evaluate_study` and `compare_study`."""
-    frames = evaluate_study(study), compare_study(study)
+    """Write and return the tables of `evaluate_study` and `compare_study`.
+
+    If the images have sources, the files of SOURCE_COLUMNS are written too. Their source-only scores need the data card
+    (data.json, which 01_data writes); no model is needed.
+    """
+    predictions = read_predictions(study, arms_of(study))
+    frames = evaluate_arms(predictions, study.evaluation), _compared(predictions, study)
     for name, frame in zip(COLUMNS, frames, strict=True):
         write_csv(study.runs_folder / name, frame)
+    by_source = _source_results(study, predictions)
+    for name in SOURCE_COLUMNS:
+        if by_source:
+            write_csv(study.runs_folder / name, by_source[name])
+        else:
+            (study.runs_folder / name).unlink(missing_ok=True)  # of an earlier evaluation, with sources
     return frames
 
 
@@ -86,6 +111,56 @@ def read_results(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return evaluations, comparisons
 
 
+def read_source_results(study: Study) -> SourceResults:
+    """Return the results by source from their files (SOURCE_COLUMNS). Raises PredictionsError as `read_table` does."""
+    return SourceResults(*(read_table(study.runs_folder / name, columns) for name, columns in SOURCE_COLUMNS.items()))
+
+
+def _compared(predictions: ArmPredictions, study: Study) -> pd.DataFrame:
+    frame = compare_arms(predictions, controls(study), study.evaluation)
+    return frame if len(frame) else pd.DataFrame(columns=list(COLUMNS["comparisons.csv"]))
+
+
+def _source_results(study: Study, predictions: ArmPredictions) -> dict[str, pd.DataFrame]:
+    """Return file name -> table of the results by source; {} if the images have no sources."""
+    counts = _source_counts(study, predictions)
+    if not counts:
+        return {}
+    one_run = next(iter(predictions.values()))[0]
+    frames = (
+        within_sources(predictions, lambda inside: evaluate_arms(inside, study.evaluation)),
+        within_sources(predictions, lambda inside: _compared(inside, study)),
+        evaluate_arms({SOURCE_ONLY: [source_only(one_run, counts)]}, study.evaluation),
+    )
+    return dict(zip(SOURCE_COLUMNS, frames, strict=True))
+
+
+def _source_counts(study: Study, predictions: ArmPredictions) -> Mapping[str, Any]:
+    """Return `image_sources` of the data card; {} if the images have no sources.
+
+    Raises PredictionsError if the card is missing or of another split, or if card and predictions disagree.
+    """
+    path, sources = study.runs_folder / "data.json", image_sources(predictions)
+    if not sources and not path.is_file():
+        return {}
+    try:
+        card = read_json(path)
+        counts: Mapping[str, Any] = card["image_sources"]
+        sha256 = card["split"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not sources:
+            return {}
+        raise PredictionsError(f"{path}: not this study's data card ({error!r}); run notebook 01_data again") from error
+    one_run = next(iter(predictions.values()))[0]
+    if bool(counts) != bool(sources) or (counts and one_run.metadata.split_sha256 != sha256):
+        raise PredictionsError(
+            f"{one_run.source}: scored on images with other sources, or on another split, than those of {path}; run "
+            "notebook 01_data again, and train this run again"
+        )
+    check_headline_source(study, counts)
+    return counts
+
+
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Return a table of results from a CSV file; an empty `left_out` is "", other empty cells are NaN.
 
@@ -95,7 +170,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
         raise PredictionsError(f"{path}: there is no such file; run notebook 04_ablation of this study")
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"source": str})  # a scanner may be "01"
     except (ValueError, OSError) as error:  # pandas' errors about content and encoding are ValueErrors
         raise PredictionsError(
             f"{path}: not readable as CSV ({str(error).strip()}); run notebook 04_ablation again"

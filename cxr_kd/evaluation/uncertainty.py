@@ -106,7 +106,7 @@ def bootstrap(runs: Runs, settings: Evaluation = DEFAULTS) -> Bootstrap:
 
 
 def check_same_images(runs: Sequence[Predictions]) -> None:
-    """Raise PredictionsError unless all runs hold the same images, patients, findings and labels, row by row."""
+    """Raise PredictionsError unless all runs hold the same images, patients, sources, findings and labels by row."""
     reference = runs[0]
     for run in runs[1:]:
         where = f"{run.source} (run {run.metadata.run}) and {reference.source} (run {reference.metadata.run})"
@@ -117,6 +117,9 @@ def check_same_images(runs: Sequence[Predictions]) -> None:
         for column in ("image_id", "patient_id"):
             if not np.array_equal(run.frame[column].to_numpy(), reference.frame[column].to_numpy()):
                 raise PredictionsError(f"{where}: {column} differs; runs must hold the same images in the same order")
+        one, other = (list(each.frame["source"]) if "source" in each.frame else [] for each in (run, reference))
+        if one != other:
+            raise PredictionsError(f"{where}: the images' sources differ; train the run with the older file again")
         if not np.array_equal(run.labels, reference.labels, equal_nan=True):
             raise PredictionsError(f"{where}: the labels differ; train the run with the older file again")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxr_kd.data.images.resize import DARK
@@ -58,6 +58,22 @@ def people_table(data: Mapping[str, Any]) -> Table:
     heads = [*(names[sex] for sex in sexes), *(f"View {view}" for view in views), *(["Other views"] if more else [])]
     note = "Age and sex are those of patients at their first image on the side; view positions are those of images."
     return Table("Patients and views", ("Side", "Age (years; median, quartiles)", *heads), rows, note)
+
+
+def source_table(data: Mapping[str, Any]) -> Table | None:
+    """Return the images with each finding per source, all sides together; None if the images have no sources."""
+    sources = data["image_sources"]
+    if not sources:
+        return None
+    rows: list[Sequence[Any]] = [
+        [Cell("Images", strong=True), *(_of_sides([side["images"] for side in s.values()]) for s in sources.values())],
+        ["No positive label", *(_of_sides([side["without_finding"] for side in s.values()]) for s in sources.values())],
+    ]
+    for f in data["findings"]:
+        counts = ([side["positives"][f] for side in s.values()] for s in sources.values())
+        rows.append([finding_name(f), *map(_of_sides, counts)])
+    note = "In brackets: training, validation and test side. An image with several findings counts for each of them."
+    return Table("Images with each finding, by source", ("Finding", *sources), rows, note)
 
 
 def left_out_table(data: Mapping[str, Any]) -> Table:
@@ -127,6 +143,11 @@ def _prevalence(data: Mapping[str, Any], side: str, finding: str) -> Cell:
     positives = f"{data['positives'][side][finding]:,}"
     all_known = known == data["split"]["sides"][side]["images"]
     return Cell(f"{100 * share:.1f} %", f"({positives})" if all_known else f"({positives} of {known:,})")
+
+
+def _of_sides(counts: Sequence[int]) -> Cell:
+    total = sum(counts)
+    return Cell(f"{total:,}", f"({' / '.join(f'{count:,}' for count in counts)})" if total else "")
 
 
 def _shift(train: float | None, test: float | None) -> str:

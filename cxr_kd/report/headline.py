@@ -55,19 +55,25 @@ def badge(data: Mapping[str, Any]) -> Badge:
     return Badge(data["kind"], label, meaning)
 
 
-def headline(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any]) -> str:
+def headline(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any], source: str | None = None) -> str:
     """Return one sentence: how distillation changed the mean AUROC, with its interval.
 
-    It claims no effect if zero is inside the interval or the test side has fewer than FEW_PATIENTS patients.
+    It claims no effect if zero is inside the interval or the test side has fewer than FEW_PATIENTS patients. `source`:
+    the comparisons are on the test images of this source only, and the sentence says so.
     """
+    where = WHERE[data["kind"]] + (f", within source {source}" if source else "")
     means = records(comparisons[comparisons["finding"] == MEAN], "second")
     if not means:
-        return (
-            f"{WHERE[data['kind']]}, no student was trained both alone and distilled, so there is nothing to compare."
-        )
-    patients = data["split"]["sides"]["test"]["patients"]
+        return f"{where}, no student was trained both alone and distilled, so there is nothing to compare."
+    patients = side_tested(data, source)["patients"]
     clauses = [_clause(row, styles[arm], patients) for arm, row in means.items()]
-    return f"{WHERE[data['kind']]}, {'; '.join(clauses)}."
+    return f"{where}, {'; '.join(clauses)}."
+
+
+def side_tested(data: Mapping[str, Any], source: str | None = None) -> Mapping[str, Any]:
+    """Return the number of `images` and `patients` of the test side, or of those of one source there."""
+    side: Mapping[str, Any] = data["image_sources"][source]["test"] if source else data["split"]["sides"]["test"]
+    return side
 
 
 def cost_sentences(cost: pd.DataFrame, taught: Sequence[tuple[str, str]], styles: Styles) -> list[str]:

@@ -17,8 +17,9 @@ from cxr_kd.files import check_room, written_whole
 from cxr_kd.report import ablation, data_figures, data_tables, figures, tables
 from cxr_kd.report.ablation_figure import ablation_figure
 from cxr_kd.report.content_security import CONTENT_SECURITY_POLICY
-from cxr_kd.report.headline import FEW_PATIENTS, badge, cost_sentences, headline
+from cxr_kd.report.headline import FEW_PATIENTS, badge, cost_sentences, headline, side_tested
 from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
+from cxr_kd.report.source_tables import source_section
 from cxr_kd.report.study_files import StudyFiles, read_study_files
 from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_svg
 from cxr_kd.study import Study
@@ -49,6 +50,7 @@ def write_report(study: Study) -> Path:
         "data": files.data,
         "notebooks": _notebooks(study),
         **_data_section(files),
+        **_top(study, files, styles),
         **(results := _results(study, files, styles)),
         "ablation": _ablation(study, files),
         **_published(files, styles),
@@ -77,18 +79,33 @@ def _rendered(context: Mapping[str, Any]) -> str:
     return environment.get_template("report.html").render(context)
 
 
-def _results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
-    """Headline, figures and tables of the results. A figure that would be empty is None."""
-    evaluations, comparisons = files.evaluations, files.comparisons
+def _top(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
+    """Headline and key figures: over all test images, or those of the study's headline source."""
+    evaluations, comparisons, source = files.evaluations, files.comparisons, study.evaluation.headline_source
+    if source and files.by_source:
+        by_source = files.by_source.evaluations, files.by_source.comparisons
+        evaluations, comparisons = (frame[frame["source"] == source] for frame in by_source)
     means = tables.records(evaluations[evaluations["finding"] == MEAN], "arm")
-    one_arm = evaluations[(evaluations["arm"] == next(iter(styles))) & (evaluations["finding"] != MEAN)]
-    left_out = one_arm[one_arm["left_out"] != ""]
-    scored, compared = len(left_out) < len(one_arm), not comparisons.empty
     keys = ("auroc", "auroc_low", "auroc_high")
     return {
         "few_patients": FEW_PATIENTS,
-        "headline": headline(comparisons, styles, files.data),
+        "headline": headline(comparisons, styles, files.data, source),
+        "headline_source": source,
+        "headline_side": side_tested(files.data, source),
         "key_figures": [(style, tables.estimate(*(means[arm][key] for key in keys))) for arm, style in styles.items()],
+    }
+
+
+def _results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
+    """Figures and tables of the results. A figure that would be empty is None."""
+    evaluations, comparisons = files.evaluations, files.comparisons
+    one_arm = evaluations[(evaluations["arm"] == next(iter(styles))) & (evaluations["finding"] != MEAN)]
+    left_out = one_arm[one_arm["left_out"] != ""]
+    scored, compared = len(left_out) < len(one_arm), not comparisons.empty
+    first = study.evaluation.headline_source
+    return {
+        "sources": files.by_source
+        and source_section(files.data, evaluations, comparisons, files.by_source, styles, first),
         "left_out_findings": list(zip(left_out["finding"], left_out["left_out"], strict=True)),
         "scored": scored,
         "mean_figure": _drawn(figures.mean_auroc(evaluations, styles)) if scored else None,
@@ -153,6 +170,7 @@ def _data_section(files: StudyFiles) -> dict[str, Any]:
         "pictures": [(_picture(file), caption) for file, caption in files.pictures],
         "split_table": data_tables.split_table(data),
         "left_out_table": data_tables.left_out_table(data),
+        "source_table": data_tables.source_table(data),
         "quarantine_table": data_tables.quarantine_table(data),
         "shared_table": data_tables.shared_table(data),
     }

@@ -1,4 +1,4 @@
-"""What notebooks 02 and 03 show of finished runs: the run card, the learning curves, and the validation side."""
+"""What notebooks 02 to 04 show of finished runs: run cards, learning curves, the validation side, the sources."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cxr_kd.evaluation.predictions import Predictions
+from cxr_kd.evaluation.study_results import read_results, read_source_results
 from cxr_kd.evaluation.uncertainty import evaluate
+from cxr_kd.files import read_json
 from cxr_kd.report import figures, tables
-from cxr_kd.report.style import style_of
+from cxr_kd.report.source_tables import SourceSection, source_section
+from cxr_kd.report.style import arm_styles, style_of
 from cxr_kd.study import Study
 from cxr_kd.study.runs import Run
 from cxr_kd.training.finished_run import HISTORY
@@ -33,3 +36,12 @@ def validation_auroc(study: Study, runs: Sequence[Run]) -> Figure:
         predictions = Predictions.read(study.run_folder(run) / "predictions-validation.parquet")
         evaluations.append(evaluate(predictions, study.evaluation).assign(arm=run.arm))
     return figures.forest(pd.concat(evaluations), {run.arm: style_of(run.arm, run) for run in runs})
+
+
+def sources(study: Study) -> SourceSection | None:
+    """Return the results within each source, from the files that `write_results` wrote; None without sources."""
+    data = read_json(study.runs_folder / "data.json")
+    if not data["image_sources"]:
+        return None
+    first = study.evaluation.headline_source
+    return source_section(data, *read_results(study), read_source_results(study), arm_styles(study), first)

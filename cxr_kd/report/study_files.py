@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from cxr_kd.data.image_sources import check_headline_source
 from cxr_kd.errors import ReportError
 from cxr_kd.evaluation.ablation import FILES, read_ablation
-from cxr_kd.evaluation.study_results import read_results
+from cxr_kd.evaluation.study_results import SOURCE_COLUMNS, SourceResults, read_results, read_source_results
 from cxr_kd.files import read_json
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of
@@ -22,7 +23,8 @@ PICTURES = {  # file that notebook 01 writes -> caption in the report
     "data-cooccurrence.png": "Which findings occur together.",
 }
 # Keys that data cards of older versions do not have.
-DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", "quarantine", "brightest")
+DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", "quarantine", "brightest",
+             "image_sources")  # fmt: skip
 COST_COLUMNS = ("run", "network", "image_size", "parameters", "macs", "file_mb", "latency_ms_median", "latency_ms_p25",
                 "latency_ms_p75", "cpu", "threads")  # fmt: skip
 
@@ -39,6 +41,7 @@ class StudyFiles:
     comparisons: pd.DataFrame
     explanations: Sequence[tuple[Path, str]]  # file, caption
     cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
+    by_source: SourceResults | None  # if the images have sources
     ablation: tuple[pd.DataFrame, pd.DataFrame] | None  # `evaluation.ablation.read_ablation`, if the study has one
 
 
@@ -46,9 +49,10 @@ def read_study_files(study: Study) -> StudyFiles:
     """Return the content of a study's files.
 
     Raises ReportError if a file is missing or incomplete, or belongs to another split, data or settings than the study
-    has now.
+    has now; StudyError for a headline source that the images do not have.
     """
     data = _data(study)
+    check_headline_source(study, data["image_sources"])
     cards = {}
     for run in study.all_runs:
         path = _needed(study.run_folder(run) / "card.json", "02_teacher" if run.role == "teacher" else "03_distill")
@@ -57,7 +61,8 @@ def read_study_files(study: Study) -> StudyFiles:
             raise ReportError(f"{path}: trained on another split than the one in data.json; train this run again")
         if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
             raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
-    for name in ("evaluations.csv", "comparisons.csv", *(FILES if study.ablation else ())):
+    by_source = SOURCE_COLUMNS if data["image_sources"] else ()
+    for name in ("evaluations.csv", "comparisons.csv", *by_source, *(FILES if study.ablation else ())):
         _needed(study.runs_folder / name, "04_ablation")
     evaluations, comparisons = read_results(study)
     if set(evaluations["arm"]) != set(arms_of(study)):
@@ -76,8 +81,23 @@ def read_study_files(study: Study) -> StudyFiles:
         comparisons=comparisons,
         explanations=_explanations(study.runs_folder / "explanations"),
         cost=_cost(study),
+        by_source=_by_source(study, data),
         ablation=read_ablation(study) if study.ablation else None,
     )
+
+
+def _by_source(study: Study, data: Mapping[str, Any]) -> SourceResults | None:
+    if not data["image_sources"]:
+        return None
+    results = read_source_results(study)
+    tested = {source for source, sides in data["image_sources"].items() if sides["test"]["images"]}
+    wanted = {(source, arm) for source in tested for arm in arms_of(study)}
+    if set(zip(results.evaluations["source"], results.evaluations["arm"], strict=True)) != wanted:
+        raise ReportError(
+            f"{study.runs_folder / 'evaluations-by-source.csv'}: holds other networks or sources than the study; run "
+            "04_ablation again"
+        )
+    return results
 
 
 def _data(study: Study) -> dict[str, Any]:

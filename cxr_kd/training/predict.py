@@ -60,4 +60,5 @@ def predictions_of(model: CxrClassifier, job: Job, side: ScoredSide) -> Predicti
     )
     images, patients = list(table.frame["image_id"]), list(table.frame["patient_id"])
     logits = predict(model, data, side, job.processes.device)
-    return Predictions.from_arrays(images, patients, table.labels(), logits, metadata)
+    sources = table.frame["source"].tolist() if table.image_sources else None
+    return Predictions.from_arrays(images, patients, table.labels(), logits, metadata, sources)

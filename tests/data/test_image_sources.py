@@ -142,16 +142,20 @@ def test_a_run_depends_on_the_sources_that_its_predictions_hold(root: Path) -> N
     assert len({first, second, identity()}) == 3
 
 
+def tested(**images: int) -> dict:
+    return {source: {"test": {"images": count}} for source, count in images.items()}
+
+
 def test_an_unknown_headline_source_is_refused_with_the_sources(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     text = Path(__file__).parents[2].joinpath("studies", "smoke.yaml").read_text()
     file.write_text(text.split("\nevaluation:")[0] + "\nevaluation: {headline_source: Z}\n")
     study = load_study(file)
-    with pytest.raises(StudyError, match=r"mine\.yaml: .*headline_source is 'Z', but the images' sources are A, B\. "):
-        check_headline_source(study, ("A", "B"))
+    with pytest.raises(StudyError, match=r"headline_source is 'Z', but the sources of the test images are A, B\. "):
+        check_headline_source(study, tested(A=3, B=2, Z=0))
     with pytest.raises(StudyError, match=r"headline_source is 'Z', but the images have no sources"):
-        check_headline_source(study, ())
-    check_headline_source(study, ("A", "Z"))
+        check_headline_source(study, {})
+    check_headline_source(study, tested(A=3, Z=1))
 
 
 def test_the_sources_of_the_real_radiographs(test_data: Path) -> None:

@@ -1,5 +1,6 @@
 """A study with all its files, made of random logits: artificial, tiny and without meaning."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,9 @@ import pandas as pd
 
 from cxr_kd.evaluation.ablation import AGREEMENT_COLUMNS, compare_ablation, describe_arms
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
-from cxr_kd.evaluation.study_results import compare_study, evaluate_study
+from cxr_kd.evaluation.study_results import compare_study, evaluate_study, write_results
 from cxr_kd.explanation.examples import Example
-from cxr_kd.files import write_json
+from cxr_kd.files import read_json, write_json
 from cxr_kd.report import data_figures, map_figures
 from cxr_kd.report.style import arm_styles, to_png
 from cxr_kd.study import Study, load_study
@@ -89,6 +90,36 @@ def write_ablation(study: Study) -> None:
     describe_arms(study, frame).to_csv(study.runs_folder / "ablation-arms.csv", index=False)
 
 
+def add_sources(study: Study, yaml: str = "") -> Study:
+    """Give the images sources that go with Effusion: B has all of it, A none, and E is too small to be scored."""
+    with_effusion = labels()[:, FINDINGS.index("Effusion")] == 1
+    sources = np.where(np.arange(300) >= 291, "E", np.where(with_effusion | (np.arange(300) % 2 == 0), "B", "A"))
+    for run in study.all_runs:
+        path = study.run_folder(run) / "predictions-test.parquet"
+        old = Predictions.read(path)
+        replace(old, frame=old.frame.assign(source=sources)).write(path)
+    data = read_json(study.runs_folder / "data.json")
+    write_json(study.runs_folder / "data.json", {**data, "image_sources": {s: counts_of(s, sources) for s in "ABE"}})
+    study.file.write_text(study.file.read_text().replace("resamples: 100,", f"resamples: 100, {yaml}"))
+    study = load_study(study.file)
+    write_results(study)
+    return study
+
+
+def counts_of(source: str, sources: np.ndarray) -> dict:
+    """Counts per side as in the data card: the training side is the test side twice, without any image of E."""
+    known = labels()[sources == source]
+    positives = {finding: int(count) for finding, count in zip(FINDINGS, known.sum(axis=0), strict=True)}
+    test = {"images": len(known), "patients": 40, "without_finding": int((known.sum(axis=1) == 0).sum()),
+            "positives": positives, "known": dict.fromkeys(FINDINGS, len(known))}  # fmt: skip
+
+    def times(factor: int) -> dict:
+        return {key: {f: factor * n for f, n in value.items()} if isinstance(value, dict) else factor * value
+                for key, value in test.items()}  # fmt: skip
+
+    return {"train": times(0 if source == "E" else 2), "validation": times(0), "test": test}
+
+
 def labels(images: int = 300) -> np.ndarray:
     drawn = np.random.default_rng(5).random((images, len(FINDINGS)))
     known = (drawn < [0.1, 0.3, 0.12, 0.15, 0.08, 0.1, 0.0]).astype(float)
@@ -142,7 +173,7 @@ def data_json(kind: str, dataset: str) -> dict:
         "views": {side: {"PA": images - 9, "AP": 9} for side, (images, _) in sides.items()},
         "patients_by_sex": {side: {"women": n - 20, "men": 20, "unknown": 0} for side, (_, n) in sides.items()},
         "age": {side: age for side in sides},
-        "marks": {"boxes": {"Mass": 4}, "boxed_images": 3, "masks": False},
+        "image_sources": {}, "marks": {"boxes": {"Mass": 4}, "boxed_images": 3, "masks": False},
     }  # fmt: skip
 
 

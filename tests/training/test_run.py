@@ -1,6 +1,7 @@
 """A run is trained once for its settings and data, and its files say what it is."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,11 @@ from cxr_kd.errors import DataError, TeacherError
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.files import read_json, write_json
 from cxr_kd.models import weights
+from cxr_kd.models.build import build
 from cxr_kd.training.distributed import ALONE as ONE
 from cxr_kd.training.finished_run import hash_files, load_run, read_trained_on
 from cxr_kd.training.job import Job
-from cxr_kd.training.predict import one_pair, predict, validation_auroc
+from cxr_kd.training.predict import one_pair, predict, predictions_of, validation_auroc
 from cxr_kd.training.run import train
 
 
@@ -52,6 +54,18 @@ def test_the_predictions_are_those_of_the_saved_weights(home, data):
     saved = Predictions.read(folder / "predictions-test.parquet")
     assert tuple(saved.frame["image_id"]) == data.split.test
     assert abs(saved.logits - predict(load_run(study, run, data), data, "test")).max() < 1e-5
+
+
+def test_the_predictions_hold_the_sources_of_the_images_if_there_are_any(home, data):
+    study = tiny_study(home)
+    run = study.all_runs[1]
+    model = build(run.network, data.table.findings, image_size=32)
+    assert predictions_of(model, Job(study, run, data, ONE), "test").image_sources is None
+    sources = [f"scanner {number % 3}" for number in range(len(data.table))]
+    table = replace(data.table, frame=data.table.frame.assign(source=sources))
+    saved = predictions_of(model, Job(study, run, replace(data, table=table), ONE), "test")
+    of_image = dict(zip(table.frame["image_id"], sources, strict=True))
+    assert saved.image_sources.tolist() == [of_image[image_id] for image_id in data.split.test]
 
 
 def test_a_run_is_trained_again_only_when_what_it_depends_on_has_changed(home, data, capsys):
