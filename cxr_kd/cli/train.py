@@ -30,7 +30,7 @@ def train(
     A finished run is not trained again. A run that was stopped continues from its last epoch.
     """
     asked = load_study(study)
-    _train(asked, asked.teacher_run(network or asked.teachers[0], _seed(asked, seed)))
+    _train(asked, asked.teacher_run(network or asked.teachers[0].network, _seed(asked, seed)))
 
 
 def distill(

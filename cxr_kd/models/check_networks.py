@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cxr_kd.models.imagenet_files import check_imagenet
 from cxr_kd.models.registry import info
-from cxr_kd.models.weights_folder import check_imagenet
 from cxr_kd.study import Study
 from cxr_kd.study.runs import Run
 
@@ -11,13 +11,13 @@ from cxr_kd.study.runs import Run
 def check_run(study: Study, run: Run) -> None:
     """Raise ModelError unless every network of the run exists and can be built as the study asks.
 
-    Its name must be known, it must take the study's image size, and its ImageNet weights must be in the weights folder
-    or on a hub if the study asks for them.
+    Its name must be known, it must take the study's image size, and its ImageNet weights must be in the weights folder,
+    in an installed package or on a hub if the study asks for them.
     """
-    for name in (*run.teachers, run.network):
-        info(name).check_size(study.image_size)
-        if study.pretrained:
-            check_imagenet(name)
+    for each in (*study.teacher_runs(run), run):
+        info(each.network).check_size(study.image_size)
+        if each.pretrained:
+            check_imagenet(each.network)
 
 
 def unlisted(study: Study, run: Run) -> str | None:

@@ -17,7 +17,8 @@ class CxrClassifier(nn.Module):
     """A network in two parts, `backbone` and `head`, with the names of its findings and its own preprocessing.
 
     `backbone` maps normalised images (B, 3, S, S) to the last feature map (B, K, h, w); `head` maps the global mean of
-    that map (B, K) to logits (B, L). No layer works in place, so a feature map is not changed by later layers.
+    that map (B, K) to logits (B, L). No layer works in place, so a feature map is not changed by later layers. `start`
+    says in words what the weights were before the network was trained.
     """
 
     mean: torch.Tensor
@@ -40,9 +41,11 @@ class CxrClassifier(nn.Module):
         self.image_size = image_size
         self.backbone = backbone
         self.head = head
-        # Not persistent, because they follow from the network's name, which is in every weights file.
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.start = "random weights"
+        # Not persistent, because weights files hold them as metadata.
+        self.register_buffer("mean", torch.empty(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.empty(1, 3, 1, 1), persistent=False)
+        self.set_input_statistics(mean, std)
         self._range_checked = False
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -52,6 +55,14 @@ class CxrClassifier(nn.Module):
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the last feature map (B, K, h, w); the head sees only its global mean."""
         return self.backbone(self.normalise(images))
+
+    def set_input_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Set mean and standard deviation per colour channel that images in [0, 1] are normalised with.
+
+        They belong to the weights: with other statistics than it was trained with, a network is silently worse.
+        """
+        self.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
+        self.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
 
     def pool(self, features: torch.Tensor) -> torch.Tensor:
         """Return the global mean (B, K) of a feature map (B, K, h, w)."""

@@ -1,31 +1,35 @@
-"""Load the ImageNet weights that others published, from the weights folder or from timm's hub."""
+"""Load the ImageNet weights that others published: from a file on this machine or from timm's hub."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
 from cxr_kd.errors import ModelError
+from cxr_kd.files import sha256_of
 from cxr_kd.models.classifier import CxrClassifier
+from cxr_kd.models.imagenet_files import check_imagenet, imagenet_advice, imagenet_file
 from cxr_kd.models.ofa import from_published
 from cxr_kd.models.registry import info
 from cxr_kd.models.tensor_files import check_values, read_tensors
 from cxr_kd.models.timm_weights import from_timm, hub_state
-from cxr_kd.models.weights_folder import check_imagenet, imagenet_advice, imagenet_file
 
 
 def load_imagenet(model: CxrClassifier) -> None:
     """Load a network's published ImageNet weights, all but the 1000-way last layer.
 
-    They come from the weights folder (NAME.safetensors, NAME.pt or NAME.pth) if it has them, else from timm's hub.
-    Raises ModelError that says which file to put where.
+    They come from the first of these that has them: the weights folder (NAME.safetensors, NAME.pt or NAME.pth), an
+    installed package (`imagenet_files.PACKAGES`), timm's hub. The input statistics are those of timm's record of the
+    network, which belong to these weights. Raises ModelError that says what to install, or which file to put where.
     """
     path = imagenet_file(model.name)
     try:
         load_published(model, read_tensors(path) if path else _from_hub(model.name))
     except ModelError as error:
         raise ModelError(f"{path}: {error}" if path else str(error)) from error
+    model.start = f"ImageNet weights ({_origin(path) if path else info(model.name).weights_file})"
 
 
 def load_published(model: CxrClassifier, state: Mapping[str, torch.Tensor], *, keep_head: bool = False) -> None:
@@ -40,6 +44,10 @@ def load_published(model: CxrClassifier, state: Mapping[str, torch.Tensor], *, k
     own = model.state_dict()
     check_values(converted, own)
     model.load_state_dict({**own, **converted})
+
+
+def _origin(path: Path) -> str:
+    return f"{path.name}, SHA-256 {sha256_of(path)[:12]}"
 
 
 def _from_hub(name: str) -> dict[str, torch.Tensor]:

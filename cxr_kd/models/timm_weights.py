@@ -1,4 +1,4 @@
-"""Convert weights in timm's layout, or in that of a network's authors if timm can convert it."""
+"""Convert weights in timm's layout, in that of a network's authors if timm can convert it, or in that of a package."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
 from cxr_kd.models.classifier import CxrClassifier
+from cxr_kd.models.registry import info
 from cxr_kd.models.tensor_files import LIBRARY_ERRORS
 from cxr_kd.models.timm_networks import TimmFeatures
 
 State = Mapping[str, torch.Tensor]
+PACKAGE_KEY = "_conv_stem.weight"  # only the weights packages (`imagenet_files.PACKAGES`) call a layer so
 
 
 def hub_state(timm_name: str) -> dict[str, torch.Tensor]:
@@ -34,6 +36,8 @@ def from_timm(state: State, model: CxrClassifier, *, keep_head: bool) -> dict[st
     """
     backbone = model.backbone
     assert isinstance(backbone, TimmFeatures)
+    if PACKAGE_KEY in state:
+        state = _renamed(state, info(model.name).library_name)
     published, own = _in_timms_layout(backbone.network, state), model.state_dict()
     sources, fitted = dict(_sources(model, backbone)), {}
     for key, source in sources.items():
@@ -46,6 +50,16 @@ def from_timm(state: State, model: CxrClassifier, *, keep_head: bool) -> dict[st
         for key, value in _last_layer(rest, (names,) if isinstance(names, str) else names).items():
             fitted[f"head.output.{key}"] = _fitted(f"{names}.{key}", value, own[f"head.output.{key}"])
     return fitted
+
+
+def _renamed(state: State, timm_name: str) -> State:
+    """Return a weights package's tensors under timm's names: both list the same layers in the same order."""
+    with torch.device("meta"):
+        wanted = timm.create_model(timm_name).state_dict()
+    same_kinds = [key.rpartition(".")[2] for key in state] == [key.rpartition(".")[2] for key in wanted]
+    if not same_kinds or any(a.shape != b.shape for a, b in zip(state.values(), wanted.values(), strict=True)):
+        raise ModelError(f"the layers of this file are not those of {timm_name}: are they those of another network?")
+    return dict(zip(wanted, state.values(), strict=True))
 
 
 def _in_timms_layout(network: nn.Module, state: State) -> State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class _Metadata(BaseModel):
     image_size: int
     mean: _Statistics = Field(strict=False)  # JSON has lists
     std: _Statistics = Field(strict=False)
+    start: str
     sha256: str
 
 
@@ -63,12 +65,17 @@ def load(path: Path | str) -> CxrClassifier:
     """
     metadata, state = _read(path)
     model = build(metadata["network"], metadata["findings"], image_size=metadata["image_size"])
+    model.set_input_statistics(metadata["mean"], metadata["std"])
+    model.start = metadata["start"]
     _load_state(model, state, path, metadata["image_size"])
     return model.eval()
 
 
 def load_into(model: CxrClassifier, path: Path | str) -> None:
-    """Load a file of `save` into a model of the same network and findings. Raises ModelError if they differ."""
+    """Load a file of `save`, with its input statistics, into a model of the same network and findings.
+
+    Raises ModelError if network or findings differ.
+    """
     metadata, state = _read(path)
     if metadata["network"] != model.name:
         raise ModelError(f"{path} holds {metadata['network']}, not {model.name}: give the file of a {model.name}")
@@ -77,6 +84,8 @@ def load_into(model: CxrClassifier, path: Path | str) -> None:
             f"{path} was trained for the findings {metadata['findings']}, this model is for {list(model.findings)}: "
             f"build it for the findings of the file, in their order"
         )
+    model.set_input_statistics(metadata["mean"], metadata["std"])
+    model.start = metadata["start"]
     _load_state(model, state, path, metadata["image_size"])
 
 
@@ -111,20 +120,24 @@ def _check(metadata: _Metadata) -> None:
     network = info(metadata.network)
     network.check_size(metadata.image_size)
     check_findings(metadata.network, metadata.findings)
-    for name, found, wanted in (("mean", metadata.mean, network.mean), ("std", metadata.std, network.std)):
-        if found != tuple(wanted):
-            raise ModelError(f"its images were normalised with a {name} of {found}, {network.name} uses {wanted}")
+    if not all(map(math.isfinite, (*metadata.mean, *metadata.std))) or min(metadata.std) <= 0:
+        raise ModelError(f"no image can be normalised with a mean of {metadata.mean} and an std of {metadata.std}")
 
 
 def _fields_of(model: CxrClassifier) -> dict[str, Any]:
-    network = info(model.name)
     return {
         "network": model.name,
         "findings": list(model.findings),
         "image_size": model.image_size,
-        "mean": list(network.mean),
-        "std": list(network.std),
+        "mean": _shortest(model.mean),
+        "std": _shortest(model.std),
+        "start": model.start,
     }
+
+
+def _shortest(statistics: torch.Tensor) -> list[float]:
+    """Return float32 values as the shortest decimals that read back as the same: 0.485, not 0.48500001."""
+    return [float(str(value)) for value in statistics.flatten().cpu().numpy()]
 
 
 def _sha256(state: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> str:

@@ -176,14 +176,14 @@ def cost_table(cost: pd.DataFrame, styles: Styles) -> Table:
 
 
 def run_table(cards: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row per run card: seed, epochs, training time, peak memory, device, and when it finished."""
+    """Return one row per run card: first weights, seed, epochs, training time, peak memory, device, end."""
     rows = []
     for card in cards:
         finished, memory = str(card["finished"])[:16].replace("T", " "), f"{card['peak_memory_mb']:,.0f}"
-        rows.append([card["run"], str(card["seed"]), str(card["epochs"]), duration(card["seconds"]), memory,
-                     card["device"], finished])  # fmt: skip
-    columns = ("Run", "Seed", "Epochs", "Training time", "Peak memory (MB)", "Device", "Finished (UTC)")
-    return Table("The runs", columns, rows, text_columns=frozenset({0, 5, 6}))
+        rows.append([card["run"], card["start"], str(card["seed"]), str(card["epochs"]), duration(card["seconds"]),
+                     memory, card["device"], finished])  # fmt: skip
+    columns = ("Run", "Starts from", "Seed", "Epochs", "Training time", "Peak memory (MB)", "Device", "Finished (UTC)")
+    return Table("The runs", columns, rows, text_columns=frozenset({0, 1, 6, 7}), wrapped_columns=frozenset({1}))
 
 
 def _metric(row: Mapping[str, Any], metric: str) -> Cell:

@@ -21,6 +21,7 @@ class Run(BaseModel):
     views: int
     label: str
     seed: int
+    pretrained: Literal["imagenet"] | None = None
 
     @property
     def arm(self) -> str:

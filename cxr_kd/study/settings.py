@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cxr_kd.study.loss_table import known_loss
 
@@ -90,10 +90,25 @@ class LossSettings(Settings):
 Objective = Mapping[LossName, Annotated[float, Field(ge=0)]]
 
 
+OwnPretrained = Annotated[
+    Literal["imagenet", False] | None,
+    Field(description="imagenet, or false (random weights), for this network; default: the study's"),
+]
+
+
+class Teacher(Settings):
+    """A teacher to train. A study may write the network's name alone: `teachers: [densenet121]`."""
+
+    network: NetworkName
+    pretrained: OwnPretrained = None
+    training: Training | None = Field(None, description="default: the study's teacher_training")
+
+
 class Student(Settings):
     """A student to train: with a teacher, or alone on the same budget."""
 
     network: NetworkName = "eeea_net_c2"
+    pretrained: OwnPretrained = None
     teacher: TeacherNames | None = Field(None, description="none: the student alone, the control")
     objective: Objective | None = Field(None, description="default: the study's objective")
     views: int | None = Field(None, ge=1, description="default: the study's teacher_views")
@@ -131,6 +146,13 @@ class Device(Settings):
     """How latency is measured."""
 
     latency_repeats: int = Field(default=50, ge=3)
+
+
+def _named(teacher: Any) -> Any:
+    return {"network": teacher} if isinstance(teacher, str) else teacher
+
+
+TeacherEntry = Annotated[Teacher, BeforeValidator(_named)]
 
 
 def digest(settings: Any) -> str:

@@ -20,11 +20,12 @@ from cxr_kd.study.settings import (
     Explanation,
     LossName,
     LossSettings,
-    NetworkName,
     Objective,
     Seed,
     Settings,
     Student,
+    Teacher,
+    TeacherEntry,
     Training,
     digest,
     network_name,
@@ -57,9 +58,11 @@ class Study(Settings):
         "fixed", description="how 16-bit and DICOM grey values become 8 bits: by a fixed rule, or stretched per image"
     )
     augmentation: Augmentation = Field(default_factory=Augmentation)
-    teachers: tuple[NetworkName, ...]
+    teachers: tuple[TeacherEntry, ...]
     students: tuple[Student, ...]
-    pretrained: Pretrained = Field(None, description="false or null: all networks start from random weights")
+    pretrained: Pretrained = Field(
+        None, description="what networks start from that do not say it themselves; false or null: random weights"
+    )
     objective: Objective = Field(default_factory=published_objective)
     losses: LossSettings = Field(default_factory=LossSettings)
     teacher_views: int = Field(
@@ -83,11 +86,12 @@ class Study(Settings):
     @model_validator(mode="after")
     def _runs_are_complete_and_distinct(self) -> Self:
         for run in self.runs_of(self.seeds[0]):
-            check_teachers(run, self.teachers)
+            check_teachers(run, tuple(teacher.network for teacher in self.teachers))
             check_objective(run)
         names = [run.name for run in self.runs_of(self.seeds[0])]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"two students would share the run {sorted(twice)[0]}: give one of them a 'label'")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            advice = "give one of the students a 'label'; a network can be a teacher only once"
+            raise ValueError(f"two runs would share the folder {twice[0]}: {advice}")
         return self
 
     @model_validator(mode="after")
@@ -154,7 +158,7 @@ class Study(Settings):
     def runs_of(self, seed: int) -> tuple[Run, ...]:
         """Return every run of one seed, teachers first."""
         return (
-            *(self.teacher_run(name, seed) for name in self.teachers),
+            *(self.teacher_run(teacher.network, seed) for teacher in self.teachers),
             *(self._student_run(student, seed) for student in self.students),
         )
 
@@ -166,8 +170,16 @@ class Study(Settings):
     def teacher_run(self, network: str, seed: int) -> Run:
         """Return the run of a teacher; the study does not have to list it. Raises StudyError for an impossible name."""
         _check(network_name, network)
-        weights = _without_teacher(self.objective)
-        return Run(network=network, role="teacher", teacher=None, objective=weights, views=0, label="", seed=seed)
+        return Run(
+            network=network,
+            role="teacher",
+            teacher=None,
+            objective=_without_teacher(self.objective),
+            views=0,
+            label="",
+            seed=seed,
+            pretrained=self._pretrained(self._listed_teacher(network)),
+        )
 
     def teacher_runs(self, run: Run) -> tuple[Run, ...]:
         """Return the runs of a student's teachers, with the student's seed; empty for a student alone."""
@@ -205,7 +217,21 @@ class Study(Settings):
             views=student.views or self.teacher_views,
             label=student.label,
             seed=seed,
+            pretrained=self._pretrained(student),
         )
+
+    def training_of(self, run: Run) -> Training:
+        """Return the training settings of a run: its role's, or a teacher's own."""
+        if run.role != "teacher":
+            return self.student_training
+        return self._listed_teacher(run.network).training or self.teacher_training
+
+    def _listed_teacher(self, network: str) -> Teacher:
+        listed = (teacher for teacher in self.teachers if teacher.network == network)
+        return next(listed, Teacher.model_construct(network=network))
+
+    def _pretrained(self, entry: Teacher | Student) -> Literal["imagenet"] | None:
+        return self.pretrained if entry.pretrained is None else entry.pretrained or None
 
     # ---- what a result depends on -----------------------------------------------------------------------------------
 
@@ -216,13 +242,11 @@ class Study(Settings):
 
     def run_settings(self, run: Run) -> dict[str, Any]:
         """Return what a run's weights depend on, its teachers included; `digest` of it identifies the run."""
-        training = self.teacher_training if run.role == "teacher" else self.student_training
         settings: dict[str, Any] = {
             "run": run.model_dump(mode="json"),
             "data": self.data_settings(),
-            "training": training.model_dump(),
+            "training": self.training_of(run).model_dump(),
             "augmentation": self.augmentation.model_dump(),
-            "pretrained": self.pretrained,
             "losses": self.losses.model_dump(),
         }
         if run.teacher:

@@ -43,8 +43,8 @@ class Job:
 
     @property
     def training(self) -> Training:
-        """The training settings for the run's role."""
-        return self.study.teacher_training if self.run.role == "teacher" else self.study.student_training
+        """The training settings of the run."""
+        return self.study.training_of(self.run)
 
     @property
     def plan(self) -> Plan:

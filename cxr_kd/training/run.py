@@ -64,7 +64,7 @@ def _train_now(job: Job) -> None:
     run, data, batches = job.run, job.data, job.batches()
     source = answer_source(job, batches)
     torch.manual_seed(run.seed)
-    pretrained = job.study.pretrained is not None
+    pretrained = run.pretrained is not None
     model = build(run.network, data.table.findings, image_size=job.study.image_size, pretrained=pretrained)
 
     def validate(network: CxrClassifier) -> float:

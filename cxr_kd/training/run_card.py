@@ -21,7 +21,10 @@ CARD = "card.json"
 
 
 class RunCard(BaseModel):
-    """The content of a run card. `settings_sha256` is `Study.identity`; `files` is the SHA-256 of the run's files."""
+    """The content of a run card. `settings_sha256` is `Study.identity`; `files` is the SHA-256 of the run's files.
+
+    `start` says in words what the network's weights were before it was trained.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -32,6 +35,7 @@ class RunCard(BaseModel):
     teacher: str | None
     objective: dict[str, float]
     seed: int
+    start: str
     findings: list[str]
     dataset: str
     kind: str
@@ -76,6 +80,7 @@ def card_of(job: Job, model: CxrClassifier, history: list[dict[str, float]], fil
         teacher=run.teacher,
         objective=dict(run.objective),
         seed=run.seed,
+        start=model.start,
         findings=list(data.table.findings),
         dataset=data.table.dataset,
         kind=data.table.kind,

@@ -115,7 +115,8 @@ def write_run(study: Study, run, kind: str, dataset: str) -> None:
     )
     write_json(folder / "card.json", {
         "study": study.name, "network": run.network, "run": run.name, "role": run.role, "teacher": run.teacher,
-        "objective": dict(run.objective), "seed": run.seed, "findings": FINDINGS, "split_sha256": SHA,
+        "objective": dict(run.objective), "seed": run.seed, "start": "random weights",
+        "findings": FINDINGS, "split_sha256": SHA,
         "parameters": 4_732_838, "epochs": 8, "seconds": 83.4, "peak_memory_mb": 913.2, "device": "CPU, 1 thread",
         "versions": {"python": "3.11.2", "torch": "2.9.1", "timm": "1.0.22"}, "git_commit": "c0ffee" * 6 + "beef",
         "settings_sha256": study.identity(run, SHA), "finished": "2026-01-02T03:04:05+00:00",

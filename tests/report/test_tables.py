@@ -182,6 +182,7 @@ def test_badges_and_cost_say_what_the_files_say(make_study) -> None:
 def test_run_table_says_times_in_words(make_study) -> None:
     card = {
         "run": "a",
+        "start": "ImageNet weights (lite0.pth)",
         "seed": 0,
         "epochs": 2,
         "peak_memory_mb": 1234.5,
@@ -189,5 +190,6 @@ def test_run_table_says_times_in_words(make_study) -> None:
         "finished": "2026-01-02T03:04:05",
     }
     rows = tables.run_table([{**card, "seconds": s} for s in (42, 83.4, 7300)]).rows
-    assert [row[3] for row in rows] == ["42 s", "1 min 23 s", "2 h 1 min"]
-    assert rows[0][4:] == ["1,234", "CPU", "2026-01-02 03:04"]
+    assert [row[4] for row in rows] == ["42 s", "1 min 23 s", "2 h 1 min"]
+    assert rows[0][:2] == ["a", "ImageNet weights (lite0.pth)"]
+    assert rows[0][5:] == ["1,234", "CPU", "2026-01-02 03:04"]

@@ -44,7 +44,11 @@ def test_the_names_that_a_study_can_use_are_those_that_exist():
     [
         ("epochs: 2, b", "epochz: 2, b", r"mine.yaml:\d+: teacher_training.epochz: unknown key; did you mean 'epochs'"),
         ("title:", "titel:", r"mine.yaml:2: titel: unknown key; did you mean 'title'"),
-        ("[densenet121]", "[DenseNet-121]", r"mine.yaml:\d+: teachers.0: 'DenseNet-121' cannot be .*`cxr-kd models`"),
+        (
+            "[densenet121]",
+            "[DenseNet-121]",
+            r"mine.yaml:\d+: teachers.0.network: 'DenseNet-121' cannot .*`cxr-kd models`",
+        ),
         ("teacher_views: 2", "objective: {focal: 1.0}", r"mine.yaml:\d+: objective.focal: .*mean 'focal_bce'"),
         ("teacher_views: 2", "objective: {bce: -1.0}", r"objective.bce: .*greater than or equal to 0"),
         ("image_size: 64", 'image_size: "64"', r"mine.yaml:\d+: image_size: .*integer, not '64'"),
@@ -52,6 +56,26 @@ def test_the_names_that_a_study_can_use_are_those_that_exist():
         ("split: random-70-10-20", "split: random", r"data.split: .*'random-70-10-20'"),
         ("split: random-70-10-20", "split: official", r"data: phantom has no official split: use split: random-7"),
         ("teacher: densenet121}", "teacher: densenet161}", r"'densenet161' is not among the teachers"),
+        (
+            "[densenet121]",
+            "[densenet121, {network: densenet121, pretrained: imagenet}]",
+            r"teachers: .*no entry twice|only once",
+        ),
+        (
+            "[densenet121]",
+            "[{network: densenet121, pretrained: true}]",
+            r"mine.yaml:\d+: teachers.0.pretrained: .*'imagenet'",
+        ),
+        (
+            "[densenet121]",
+            "[{network: densenet121, epochs: 3}]",
+            r"mine.yaml:\d+: teachers.0.epochs: unknown key.*training",
+        ),
+        (
+            "[densenet121]",
+            "[{network: densenet121, training: {epochs: 0}}]",
+            r"teachers.0.training.epochs: .*greater than",
+        ),
         ("teacher_views: 2", "seeds: [1, 1]", r"seeds: .*no entry twice"),
         ("teacher_views: 2", "seeds: [-1]", r"seeds.0: .*greater than or equal to 0"),
         ("teacher_views: 2", "objective: {focal_bce: 1.0}", r"does not use its teacher: .*above 0.*logit_mse, "),
@@ -102,6 +126,25 @@ def test_the_student_alone_has_no_loss_that_needs_a_teacher():
     assert "logit_mse" not in objectives["student alone"]
     assert "logit_mse" not in objectives["teacher"]
     assert objectives["student distilled"]["logit_mse"] > 0
+
+
+def test_each_network_says_what_it_starts_from_and_a_teacher_how_it_is_trained(tmp_path):
+    teachers = "[{network: tf_efficientnet_lite0, pretrained: imagenet, training: {epochs: 7}}, visformer_s]"
+    study = studies.load_study(
+        written(tmp_path, SMOKE.replace("[densenet121]", teachers).replace(": densenet121}", ": visformer_s}"))
+    )
+    lite, visformer, *students = study.all_runs
+    assert [run.pretrained for run in study.all_runs] == ["imagenet", None, None, None]
+    assert (study.training_of(lite).epochs, study.training_of(lite).batch_size) == (7, 32)
+    assert study.training_of(visformer) == study.teacher_training
+    assert {study.training_of(run) for run in students} == {study.student_training}
+
+    text = study.file.read_text().replace("teacher_views", "pretrained: imagenet\nteacher_views")
+    study = studies.load_study(
+        written(tmp_path, text.replace("{network: eeea_net_c2}", "{network: eeea_net_c2, pretrained: false}"))
+    )
+    assert [run.pretrained for run in study.all_runs] == ["imagenet", "imagenet", None, "imagenet"]
+    assert study.teacher_run("densenet121", 0).pretrained == "imagenet"  # not listed: what the study says
 
 
 def test_a_run_that_the_study_does_not_list_can_be_asked_for():

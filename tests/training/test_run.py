@@ -40,6 +40,7 @@ def test_training_a_student_trains_its_teacher_and_both_cards_say_what_they_are(
     assert card["objective"] == {"focal_bce": 1.0, "logit_mse": 0.5}
     assert card["split_sha256"] == data.split.sha256
     assert card["peak_memory_mb"] > 50
+    assert card["start"] == "random weights"
     assert not (folder / "resume.safetensors").exists()
     assert weights.read_metadata(folder / "model.safetensors")["split_sha256"] == data.split.sha256
 
