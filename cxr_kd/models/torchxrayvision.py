@@ -99,8 +99,7 @@ def load(path: Path | str, outputs: Mapping[str, str], *, image_size: int = IMAG
         load_published(model, state, keep_head=True)
     except LIBRARY_ERRORS as error:
         raise ModelError(f"{path}: {error}") from error
-    model.mean.copy_(torch.tensor(MEAN).view(1, 3, 1, 1))
-    model.std.copy_(torch.tensor(STD).view(1, 3, 1, 1))
+    model.set_input_statistics(MEAN, STD)
     return model.eval()
 
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from cxr_kd.errors import StudyError
 from cxr_kd.study.data_settings import LAYOUTS, DataSettings, Intensity
 from cxr_kd.study.loss_table import TEACHER_LOSSES
+from cxr_kd.study.published import Published
 from cxr_kd.study.runs import Run, check_ablation, check_objective, check_teachers
 from cxr_kd.study.settings import (
     Ablation,
@@ -24,13 +25,12 @@ from cxr_kd.study.settings import (
     Seed,
     Settings,
     Student,
-    Teacher,
-    TeacherEntry,
     Training,
     digest,
     network_name,
     teacher_names,
 )
+from cxr_kd.study.teacher import Teacher, TeacherEntry
 
 
 def published_objective() -> Objective:
@@ -226,11 +226,17 @@ class Study(Settings):
             return self.student_training
         return self._listed_teacher(run.network).training or self.teacher_training
 
+    def published_weights(self, run: Run) -> Published | None:
+        """Return the published weights that a teacher is; None for a run that is trained."""
+        return self._listed_teacher(run.network).weights if run.role == "teacher" else None
+
     def _listed_teacher(self, network: str) -> Teacher:
         listed = (teacher for teacher in self.teachers if teacher.network == network)
         return next(listed, Teacher.model_construct(network=network))
 
     def _pretrained(self, entry: Teacher | Student) -> Literal["imagenet"] | None:
+        if isinstance(entry, Teacher) and entry.weights:
+            return None
         return self.pretrained if entry.pretrained is None else entry.pretrained or None
 
     # ---- what a result depends on -----------------------------------------------------------------------------------
@@ -242,6 +248,8 @@ class Study(Settings):
 
     def run_settings(self, run: Run) -> dict[str, Any]:
         """Return what a run's weights depend on, its teachers included; `digest` of it identifies the run."""
+        if weights := self.published_weights(run):
+            return {"run": run.name, "data": self.data_settings(), "weights": weights.identity(self.home)}
         settings: dict[str, Any] = {
             "run": run.model_dump(mode="json"),
             "data": self.data_settings(),

@@ -44,15 +44,21 @@ def forms(network, folder):
     yield from (folder / name for name in ("state.pt", "old-names.pt", "parallel.pth", "state.safetensors"))
 
 
-def test_every_form_of_a_file_gives_the_logits_of_the_network_itself(network, tmp_path):
+def test_every_form_of_a_file_holds_the_same_network(network, tmp_path):
+    for path in forms(network, tmp_path):
+        published = read(path)
+        assert published.labels == PATHOLOGIES
+        assert set(published.state) == set(network.state_dict())
+        assert all(torch.equal(value, published.state[key]) for key, value in network.state_dict().items()), path
+
+
+def test_logits_are_those_of_the_network_itself(network, published):
     images = torch.randint(0, 256, (3, 1, SIZE, SIZE), dtype=torch.uint8)
+    model = load(published, ALL, image_size=SIZE)
     with torch.no_grad():
         expected = network((2 * (images / 255) - 1) * 1024)
-    assert expected.std() > 0.5
-    for path in forms(network, tmp_path):
-        model = load(path, ALL, image_size=SIZE)
-        with torch.no_grad():
-            torch.testing.assert_close(model(images), expected, atol=1e-4, rtol=1e-4)
+        assert expected.std() > 0.5
+        torch.testing.assert_close(model(images), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_findings_get_the_outputs_of_their_labels_in_the_study_s_order(network, published):
@@ -168,7 +174,7 @@ def test_other_files_are_refused_by_name(tmp_path, published):
 
 
 def test_networks_of_another_layout_are_refused_by_name(tmp_path, network):
-    def refused(network, message, **change):
+    def refused(model, message, **change):
         state = {**model.state_dict(), **change}
         torch.save({key: value for key, value in state.items() if value is not None}, tmp_path / "other.pt")
         with pytest.raises(ModelError, match=f"other.pt: {message}"):
