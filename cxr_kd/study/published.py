@@ -61,7 +61,9 @@ class Published(Settings):
     file: str = Field(min_length=1, description="relative to the folder that holds studies/, or absolute")
     layout: Layout
     trained_on: tuple[Annotated[str, AfterValidator(data_set_name)], ...] = Field(
-        (), description="every data set that these weights were trained on: no network is scored on those"
+        (),
+        strict=False,  # a teacher's settings come as Python's lists, because `Teacher` can also be a name alone
+        description="every data set that these weights were trained on: no network is scored on those",
     )
     findings: Mapping[str, str] = Field(
         {}, description="the file's name for a finding, where it differs: our name -> its name"

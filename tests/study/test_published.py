@@ -64,7 +64,7 @@ def test_its_identity_is_that_of_the_file_s_content(read, tmp_path):
         (f"{{network: densenet121, {weights(trained_on='')}}}", "say what these weights were trained on, every data s"),
         (
             f"{{network: densenet121, {weights(trained_on='', file=ALL)}}}",
-            r"trained_on: \[chestxray14, padchest, chexpert, mimic-cxr, google-nih, openi, rsna-pneumonia\].*By its name",
+            r"trained_on: \[chestxray14, padchest, chexpert, mimic-cxr, google-nih, openi, rsna-pneumonia\].*By ",
         ),
         (f"{{network: densenet121, {weights(trained_on='[chexpret]')}}}", "'chexpret' .* did you mean 'chexpert'"),
         (f"{{network: densenet121, {weights(layout='foreign')}}}", "layout: Input should be 'torchxrayvision'"),
