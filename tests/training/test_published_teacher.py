@@ -83,7 +83,7 @@ def test_a_finished_folder_is_filled_again_only_if_the_file_changed(home, data, 
 @pytest.mark.parametrize("dataset", ["chexpert", "chestxray14", "chestmnist"])
 def test_nothing_is_scored_on_a_data_set_that_the_weights_have_seen(home, data, network, dataset):
     study = study_of(home, f"file: {FILE}, layout: torchxrayvision, trained_on: [chex, rsna]")
-    teacher, student = runs_of(study)
+    _, student = runs_of(study)
     seen = replace(data, table=replace(data.table, dataset=dataset))
     expected = {"chexpert": "chexpert: it", "chestxray14": "rsna-pneumonia, which holds the same radiographs as chestx"}
     with pytest.raises(DataError, match=f"trained on {expected.get(dataset, 'rsna-pneumonia')}.*cannot be scored on"):
