@@ -8,14 +8,16 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 from cxr_kd.data.table import CxrTable, file_state
 from cxr_kd.errors import DataError
 
-# ChestMNIST is ChestX-ray14, downscaled and without file names: nobody can tell which image is which.
-SAME_IMAGES = (frozenset({"chestxray14", "chestmnist"}),)
+# ChestMNIST is ChestX-ray14, downscaled and without file names: nobody can tell which image is which. The other three
+# are images of ChestX-ray14 with labels of their own (Shih et al., 2019; SIIM-ACR, 2019; Majkowska et al., 2020).
+SAME_IMAGES = (frozenset({"chestxray14", "chestmnist", "rsna-pneumonia", "siim-pneumothorax", "google-nih"}),)
 
 Names = Mapping[str, frozenset[str]]
 
@@ -28,10 +30,12 @@ class TrainedOn:
         images: origin (where images come from) -> their names there (`_image_names`).
         patients: origin -> the names of the patients there (`_patient_names`); no entry for an origin whose patients
             are unknown.
+        datasets: names of whole data sets, declared for published weights whose images nobody lists.
     """
 
     images: Names
     patients: Names = field(default_factory=dict)
+    datasets: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, table: CxrTable, image_ids: Iterable[str], *teachers: TrainedOn) -> TrainedOn:
@@ -41,12 +45,14 @@ class TrainedOn:
         return cls(
             _union({origin: frozenset(_image_names(table, ids))}, *(teacher.images for teacher in teachers)),
             _union({origin: patients} if patients else {}, *(teacher.patients for teacher in teachers)),
+            frozenset().union(*(teacher.datasets for teacher in teachers)),
         )
 
     def check_unseen(self, network: str, table: CxrTable, image_ids: Iterable[str], side: str) -> None:
         """Raise DataError if the network or its teacher learned from these images of `table` or from their patients."""
         here, ids = _origin(table), list(image_ids)
         same = next((family - {here} for family in SAME_IMAGES if here in family), frozenset())
+        self._check_datasets(network, table, same)
         if other := sorted(same & set(self.images)):
             raise DataError(
                 f"{network} (or its teacher) was trained on {other[0]}, which holds the same radiographs as {here} "
@@ -60,6 +66,15 @@ class TrainedOn:
             )
         self._check_patients(network, table, ids, side)
 
+    def _check_datasets(self, network: str, table: CxrTable, same: frozenset[str]) -> None:
+        names = {table.dataset, table.source.get("name", ""), *same}
+        if seen := sorted(self.datasets & names):
+            why = f", which holds the same radiographs as {table.dataset}" if seen[0] in same else ""
+            raise DataError(
+                f"{network} (or its teacher) comes from published weights that were trained on {seen[0]}{why}: it "
+                f"cannot be scored on {table.dataset}. Use weights that were not trained on it, or other radiographs"
+            )
+
     def _check_patients(self, network: str, table: CxrTable, ids: list[str], side: str) -> None:
         names = _patient_names(table, ids)
         seen = sorted(set(names.index[names.isin(self.patients.get(_origin(table), frozenset()))]))
@@ -71,12 +86,13 @@ class TrainedOn:
                 f"on them. Train it on this split, or score it on its own{own if table.kind == 'own' else ''}"
             )
 
-    def to_metadata(self) -> dict[str, dict[str, str]]:
+    def to_metadata(self) -> dict[str, Any]:
         """Return it as text for a weights file: per origin, the sorted names as JSON, compressed (zlib, base64)."""
-        return {"images": _packed(self.images), "patients": _packed(self.patients)}
+        packed = {"images": _packed(self.images), "patients": _packed(self.patients)}
+        return {**packed, "datasets": sorted(self.datasets)}
 
     @classmethod
-    def from_metadata(cls, stored: Mapping[str, Mapping[str, str]] | None, where: str) -> TrainedOn:
+    def from_metadata(cls, stored: Mapping[str, Any] | None, where: str) -> TrainedOn:
         """Read what `to_metadata` wrote; DataError naming the file (`where`) for anything else.
 
         That includes files of older versions, which do not name patients: without them it is unknown whether the
@@ -85,7 +101,8 @@ class TrainedOn:
         if stored is None:
             raise DataError(f"{where}: its metadata do not say what it was trained on; train it again")
         try:
-            return cls(_unpacked(stored["images"]), _unpacked(stored["patients"]))
+            datasets = frozenset(map(str, stored.get("datasets", [])))  # older files have none
+            return cls(_unpacked(stored["images"]), _unpacked(stored["patients"]), datasets)
         except (ValueError, TypeError, AttributeError, KeyError, zlib.error) as error:
             raise DataError(
                 f"{where}: what its metadata say it was trained on is unreadable or of an older version, which did not "

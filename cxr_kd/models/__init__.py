@@ -5,5 +5,6 @@ torch. `build` builds one; `classifier` is the class that all of them have; `cos
 `timm_networks` are the networks themselves, `heads` and `timm_heads` their last layers.
 
 Weights: `weights` saves and loads our own files; `published_weights` loads the ImageNet weights of others, which
-`imagenet_files` finds and `timm_weights` converts; `tensor_files` reads the tensors of any file.
+`imagenet_files` finds and `timm_weights` converts; `torchxrayvision` loads a published chest classifier, whose pickled
+module `pickled_module` reads; `tensor_files` reads the tensors of any file.
 """

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cxr_kd.study.loss_table import known_loss
 
@@ -96,14 +96,6 @@ OwnPretrained = Annotated[
 ]
 
 
-class Teacher(Settings):
-    """A teacher to train. A study may write the network's name alone: `teachers: [densenet121]`."""
-
-    network: NetworkName
-    pretrained: OwnPretrained = None
-    training: Training | None = Field(None, description="default: the study's teacher_training")
-
-
 class Student(Settings):
     """A student to train: with a teacher, or alone on the same budget."""
 
@@ -149,13 +141,6 @@ class Device(Settings):
     """How latency is measured."""
 
     latency_repeats: int = Field(default=50, ge=3)
-
-
-def _named(teacher: Any) -> Any:
-    return {"network": teacher} if isinstance(teacher, str) else teacher
-
-
-TeacherEntry = Annotated[Teacher, BeforeValidator(_named)]
 
 
 def digest(settings: Any) -> str:

@@ -1,80 +1,22 @@
 """A study: a checked, frozen object that knows its runs, where each is stored, and what each depends on."""
 
-import os
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from cxr_kd.errors import StudyError
-from cxr_kd.study.data_settings import LAYOUTS, DataSettings, Intensity
 from cxr_kd.study.loss_table import TEACHER_LOSSES
+from cxr_kd.study.published import Published
 from cxr_kd.study.runs import Run, check_ablation, check_objective, check_teachers
-from cxr_kd.study.settings import (
-    Ablation,
-    Augmentation,
-    Device,
-    Evaluation,
-    Explanation,
-    LossName,
-    LossSettings,
-    Objective,
-    Seed,
-    Settings,
-    Student,
-    Teacher,
-    TeacherEntry,
-    Training,
-    digest,
-    network_name,
-    teacher_names,
-)
+from cxr_kd.study.settings import LossName, Student, Training, digest, network_name, teacher_names
+from cxr_kd.study.study_file import StudyFile
+from cxr_kd.study.teacher import Teacher
 
 
-def published_objective() -> Objective:
-    """Return the paper's two losses (arXiv 2305.06244), focal cross-entropy and squared error, with our own weights."""
-    return {"focal_bce": 1.0, "logit_mse": 0.5}
-
-
-def _none_if_false(value: Any) -> Any:
-    return None if value is False else value
-
-
-Pretrained = Annotated[Literal["imagenet"] | None, BeforeValidator(_none_if_false)]
-
-
-class Study(Settings):
+class Study(StudyFile):
     """A question, the radiographs and networks that answer it, and all settings. Read one with `load_study`."""
-
-    file: Path = Field(exclude=True)
-    title: str
-    question: str
-    data: DataSettings
-    image_size: int = Field(224, ge=32, le=4096, description="pixels per side")
-    keep_aspect: bool = Field(False, description="pad images to a square instead of stretching them")
-    intensity: Intensity = Field(
-        "fixed", description="how 16-bit and DICOM grey values become 8 bits: by a fixed rule, or stretched per image"
-    )
-    augmentation: Augmentation = Field(default_factory=Augmentation)
-    teachers: tuple[TeacherEntry, ...]
-    students: tuple[Student, ...]
-    pretrained: Pretrained = Field(
-        None, description="what networks start from that do not say it themselves; false or null: random weights"
-    )
-    objective: Objective = Field(default_factory=published_objective)
-    losses: LossSettings = Field(default_factory=LossSettings)
-    teacher_views: int = Field(
-        4, ge=1, description="views of each training image for which a teacher's answers are stored"
-    )
-    teacher_training: Training
-    student_training: Training
-    seeds: tuple[Seed, ...] = (0,)
-    ablation: Ablation | None = None
-    evaluation: Evaluation = Field(default_factory=Evaluation)
-    explanation: Explanation = Field(default_factory=Explanation)
-    device: Device = Field(default_factory=Device)
 
     @field_validator("teachers", "students", "seeds")
     @classmethod
@@ -101,59 +43,11 @@ class Study(Settings):
             check_ablation(self.ablation, students, len(self.seeds))
         return self
 
-    # ---- where files are --------------------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """Name of the study: its file's name without `.yaml`."""
-        return self.file.stem
-
-    @cached_property
-    def home(self) -> Path:
-        """Folder that holds `runs/` and `reports/`: the one above `studies/`, or the current one for other places."""
-        return self.file.parent.parent if self.file.parent.name == "studies" else Path.cwd()
-
-    @property
-    def runs_folder(self) -> Path:
-        """Folder of this study's results, with one run folder per run."""
-        return self.home / "runs" / self.name
-
-    @property
-    def report_folder(self) -> Path:
-        """Folder of this study's report and executed notebooks."""
-        return self.home / "reports" / self.name
+    # ---- what is trained --------------------------------------------------------------------------------------------
 
     def run_folder(self, run: Run) -> Path:
         """Return the folder of one run."""
         return self.runs_folder / run.name
-
-    @property
-    def made_root(self) -> Path | None:
-        """Folder of data that the study draws or downloads itself; None if a user supplies the data."""
-        if self.data.phantom:
-            return self.home / "runs" / "phantoms" / digest(self.data.phantom.model_dump())[:12]
-        if self.data.chestmnist and self.data.chestmnist.download and not os.environ.get("CXR_KD_DATA"):
-            return self.home / "runs" / "chestmnist"
-        return None
-
-    def data_root(self) -> Path:
-        """Return the folder that holds the data set: `made_root`, or what DATA (CXR_KD_DATA) names.
-
-        Raises StudyError, which says what to put there, if there is no such folder.
-        """
-        if self.made_root:
-            return self.made_root
-        given = os.environ.get("CXR_KD_DATA", "")
-        if not given or not Path(given).is_dir():
-            found = f"{given!r} is not a folder" if given else "no folder was given"
-            raise StudyError(
-                f"study {self.name!r} reads the data set {self.data.dataset!r}, and {found}. Name one: make study "
-                f"STUDY=studies/{self.file.name} DATA=DIR (or set CXR_KD_DATA). Put there "
-                f"{LAYOUTS[self.data.dataset]}. See 'Real data' in README.md."
-            )
-        return Path(given).resolve()
-
-    # ---- what is trained --------------------------------------------------------------------------------------------
 
     def runs_of(self, seed: int) -> tuple[Run, ...]:
         """Return every run of one seed, teachers first."""
@@ -226,11 +120,17 @@ class Study(Settings):
             return self.student_training
         return self._listed_teacher(run.network).training or self.teacher_training
 
+    def published_weights(self, run: Run) -> Published | None:
+        """Return the published weights that a teacher is; None for a run that is trained."""
+        return self._listed_teacher(run.network).weights if run.role == "teacher" else None
+
     def _listed_teacher(self, network: str) -> Teacher:
         listed = (teacher for teacher in self.teachers if teacher.network == network)
         return next(listed, Teacher.model_construct(network=network))
 
     def _pretrained(self, entry: Teacher | Student) -> Literal["imagenet"] | None:
+        if isinstance(entry, Teacher) and entry.weights:
+            return None
         return self.pretrained if entry.pretrained is None else entry.pretrained or None
 
     # ---- what a result depends on -----------------------------------------------------------------------------------
@@ -242,6 +142,8 @@ class Study(Settings):
 
     def run_settings(self, run: Run) -> dict[str, Any]:
         """Return what a run's weights depend on, its teachers included; `digest` of it identifies the run."""
+        if weights := self.published_weights(run):
+            return {"run": run.name, "data": self.data_settings(), "weights": weights.identity(self.home)}
         settings: dict[str, Any] = {
             "run": run.model_dump(mode="json"),
             "data": self.data_settings(),

@@ -7,6 +7,7 @@ from pathlib import Path
 from cxr_kd.data.loader import Batches
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.study import Study
+from cxr_kd.study.published import Published
 from cxr_kd.study.runs import Run
 from cxr_kd.study.settings import Training
 from cxr_kd.training.distributed import Processes
@@ -45,6 +46,11 @@ class Job:
     def training(self) -> Training:
         """The training settings of the run."""
         return self.study.training_of(self.run)
+
+    @property
+    def published(self) -> Published | None:
+        """The published weights that a teacher is; None for a run that is trained."""
+        return self.study.published_weights(self.run)
 
     @property
     def plan(self) -> Plan:

@@ -20,7 +20,7 @@ from cxr_kd.models.registry import info
 from cxr_kd.study import Study
 from cxr_kd.study.loss_table import NEEDS_SOURCES
 from cxr_kd.study.runs import Run
-from cxr_kd.training import checkpoint
+from cxr_kd.training import checkpoint, published_teacher
 from cxr_kd.training.distributed import Processes
 from cxr_kd.training.finished_run import HISTORY, WEIGHTS, hash_files, is_done, read_trained_on
 from cxr_kd.training.fit import NOT_FINITE, fit
@@ -35,9 +35,11 @@ def train(study: Study, run: Run, data: Prepared) -> Path:
 
     A finished run with the same settings and data is not trained again; one with other settings is replaced; an
     interrupted one resumes after its last finished epoch. A second process that wants the same run waits for the first.
+    The folder of a teacher that is published weights is filled from their file.
 
     Raises:
         ModelError: if there is no network of this name or it does not take the study's image size; no folder is made.
+        DataError: if published weights were trained on the data set of the study.
         TrainingError: if training cannot continue, or if a file of the finished run has changed since.
         TeacherError: if a teacher cannot be used.
         StorageError: if the disk has no room; the same call resumes when there is.
@@ -57,7 +59,10 @@ def _train(job: Job) -> Path:
             processes.on_first(lambda: (job.folder / CARD).unlink(missing_ok=True))
             for teacher in job.teachers:
                 _train(teacher)
-            _train_now(job)
+            if job.published:
+                job.processes.on_first(lambda: _write(job, *published_teacher.load(job)))
+            else:
+                _train_now(job)
         processes.on_first(lambda: _remove_leftovers(job))
     return job.folder
 
@@ -114,6 +119,11 @@ def _channels(network: CxrClassifier) -> int:
 def _metadata(job: Job) -> dict[str, Any]:
     """Return the metadata of the weights file: study, run, split, and the images it was trained on."""
     data, teachers = job.data, [teacher.folder / WEIGHTS for teacher in job.teachers]
+    learned = (
+        published_teacher.trained_on(job.published)
+        if job.published
+        else (TrainedOn.of(data.table, data.split.train, *map(read_trained_on, teachers)))
+    )
     return {
         "study": job.study.name,
         "run": job.run.name,
@@ -122,5 +132,5 @@ def _metadata(job: Job) -> dict[str, Any]:
         "split_sides": data.split.counts(data.table),
         "dataset": data.table.dataset,
         "kind": data.table.kind,
-        "trained_on": TrainedOn.of(data.table, data.split.train, *map(read_trained_on, teachers)).to_metadata(),
+        "trained_on": learned.to_metadata(),
     }

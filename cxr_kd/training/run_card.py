@@ -88,7 +88,7 @@ def card_of(job: Job, model: CxrClassifier, history: list[dict[str, float]], fil
         split_sha256=data.split.sha256,
         split_sides={side: dict(counts) for side, counts in data.split.counts(data.table).items()},
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        epochs=len(history),
+        epochs=0 if job.published else len(history),
         validation_auroc=max(row["validation_auroc"] for row in history),
         seconds=sum(row["seconds"] for row in history),
         peak_memory_mb=_peak_memory_mb(),

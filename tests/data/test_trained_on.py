@@ -127,7 +127,7 @@ def test_the_card_of_all_of_chestxray14_stays_small(test_data: Path):
     frame = read_labels(test_data / "Data_Entry_2017_v2020.csv.gz")
     table = CxrTable("chestxray14", "full", test_data, frame.assign(path=frame["image_id"]), FINDINGS)
     card = TrainedOn.of(table, frame["image_id"]).to_metadata()
-    sizes = {part: len(texts["chestxray14"]) for part, texts in card.items()}
+    sizes = {part: len(card[part]["chestxray14"]) for part in ("images", "patients")}
     assert sizes["images"] < 400_000  # 112,120 images
     assert sizes["patients"] < 120_000  # 30,805 patients
 
@@ -147,3 +147,27 @@ def test_the_card_of_all_of_chestxray14_stays_small(test_data: Path):
 def test_unreadable_and_older_cards_are_refused(card: object):
     with pytest.raises(DataError, match=r"model\.safetensors: .*train it again"):
         TrainedOn.from_metadata(card, "model.safetensors")  # type: ignore[arg-type]
+
+
+def test_whole_data_sets_travel_to_students_and_through_a_weights_file():
+    teacher = TrainedOn({}, datasets=frozenset({"rsna-pneumonia", "our archive"}))
+    student = TrainedOn.of(a_table("chexpert"), ["001.png"], teacher)
+    stored = TrainedOn.from_metadata(student.to_metadata(), "here")
+    assert stored == student
+    assert stored.datasets == {"rsna-pneumonia", "our archive"}
+    stored.check_unseen("student", a_table("padchest"), ["001.png"], "test")
+    stored.check_unseen("student", a_table("folder", kind="own", name="another"), [], "test")
+    for table, message in (
+        (a_table("chestmnist"), "rsna-pneumonia, which holds the same radiographs as chestmnist: it cannot"),
+        (a_table("folder", kind="own", name="our archive"), "that were trained on our archive: it cannot"),
+    ):
+        with pytest.raises(DataError, match=rf"student .or its teacher. comes from published weights .*{message}"):
+            stored.check_unseen("student", table, [], "test")
+
+
+def test_weights_files_without_whole_data_sets_stay_readable():
+    metadata = TrainedOn.of(a_table(), ["001.png"]).to_metadata()
+    del metadata["datasets"]
+    assert TrainedOn.from_metadata(metadata, "here") == TrainedOn.of(a_table(), ["001.png"])
+    with pytest.raises(DataError, match=r"here: .* unreadable"):
+        TrainedOn.from_metadata({**metadata, "datasets": 3}, "here")
