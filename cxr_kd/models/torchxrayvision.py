@@ -18,7 +18,6 @@ from cxr_kd.errors import ModelError
 from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.pickled_module import Stored, read_module, state_dict
-from cxr_kd.models.published_weights import load_published
 from cxr_kd.models.tensor_files import LIBRARY_ERRORS, read_tensors
 
 NETWORK = "densenet121"
@@ -96,6 +95,8 @@ def load(path: Path | str, outputs: Mapping[str, str], *, image_size: int = IMAG
     try:
         state = _in_timms_shape(published.state, rows)
         model = build(NETWORK, tuple(outputs), image_size=image_size)
+        from cxr_kd.models.published_weights import load_published  # imports timm
+
         load_published(model, state, keep_head=True)
     except LIBRARY_ERRORS as error:
         raise ModelError(f"{path}: {error}") from error
