@@ -52,7 +52,7 @@ class TrainedOn:
         """Raise DataError if the network or its teacher learned from these images of `table` or from their patients."""
         here, ids = _origin(table), list(image_ids)
         same = next((family - {here} for family in SAME_IMAGES if here in family), frozenset())
-        self._check_datasets(network, table, same)
+        self._check_datasets(network, table)
         if other := sorted(same & set(self.images)):
             raise DataError(
                 f"{network} (or its teacher) was trained on {other[0]}, which holds the same radiographs as {here} "
@@ -66,7 +66,8 @@ class TrainedOn:
             )
         self._check_patients(network, table, ids, side)
 
-    def _check_datasets(self, network: str, table: CxrTable, same: frozenset[str]) -> None:
+    def _check_datasets(self, network: str, table: CxrTable) -> None:
+        same = next((family - {table.dataset} for family in SAME_IMAGES if table.dataset in family), frozenset())
         names = {table.dataset, table.source.get("name", ""), *same}
         if seen := sorted(self.datasets & names):
             why = f", which holds the same radiographs as {table.dataset}" if seen[0] in same else ""
