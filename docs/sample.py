@@ -91,7 +91,7 @@ def origin(study: Study, cards: Mapping[str, Mapping[str, Any]], cpus: list[str]
             f"{study.runs_folder / unknown[0]}: its card names no commit, because it was not trained in a git "
             "checkout; remove this folder and train it in one"
         )
-    commits = {str(card["git_commit"]).replace("+changes", " with uncommitted changes") for card in cards.values()}
+    commits = {_short(str(card["git_commit"])) for card in cards.values()}
     devices = {str(card["device"]) for card in cards.values()}
     minutes = sum(card["seconds"] for card in cards.values()) / 60
     return (
@@ -99,6 +99,11 @@ def origin(study: Study, cards: Mapping[str, Mapping[str, Any]], cpus: list[str]
         f"{' and '.join(sorted(commits))} by `{command(study)}`; its {len(cards)} trainings took "
         f"{minutes:,.{0 if minutes >= 10 else 1}f} minutes on {' and '.join(sorted(devices))} ({', '.join(cpus)})."
     )
+
+
+def _short(commit: str) -> str:
+    name, changed, _ = commit.partition("+changes")
+    return f"{name[:12]}{' with uncommitted changes' if changed else ''}"
 
 
 def command(study: Study) -> str:

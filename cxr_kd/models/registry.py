@@ -14,6 +14,9 @@ from cxr_kd.models.info import Cost, NetworkInfo
 
 _PAPER = "arXiv 2305.06244"
 _TEACHERS = "as given for the teachers of arXiv 2305.06244, with 14 findings"
+_LITE = "Tan and Le, EfficientNet, ICML 2019, arXiv 1905.11946; Lite: without squeeze-and-excite, with ReLU6"
+_TIMMS_TABLE = "timm's table of results (1000-way head)"
+_HALF = (0.5, 0.5, 0.5)
 _NETWORKS = {
     network.name: network
     for network in (
@@ -96,6 +99,34 @@ _NETWORKS = {
                 "or model.safetensors of timm/swin_s3_tiny_224.ms_in1k on the Hugging Face hub"
             ),
             size_step=4,
+        ),
+        NetworkInfo(
+            name="tf_efficientnet_lite0",
+            title="EfficientNet-Lite0",
+            kind="CNN",
+            source=_LITE,
+            library="timm",
+            library_name="tf_efficientnet_lite0",
+            published=MappingProxyType({"parameters": 4.65e6}),
+            published_source=_TIMMS_TABLE,
+            counted=Cost(parameters=3_388_942, macs=383_925_472, cam_grid=(7, 7)),
+            weights_file="model.safetensors of timm/tf_efficientnet_lite0.in1k on the Hugging Face hub",
+            mean=_HALF,
+            std=_HALF,
+        ),
+        NetworkInfo(
+            name="tf_efficientnet_lite2",
+            title="EfficientNet-Lite2",
+            kind="CNN",
+            source=_LITE,
+            library="timm",
+            library_name="tf_efficientnet_lite2",
+            published=MappingProxyType({"parameters": 6.09e6}),
+            published_source=_TIMMS_TABLE,
+            counted=Cost(parameters=4_829_006, macs=575_247_344, cam_grid=(7, 7)),
+            weights_file="model.safetensors of timm/tf_efficientnet_lite2.in1k on the Hugging Face hub",
+            mean=_HALF,
+            std=_HALF,
         ),
     )
 }

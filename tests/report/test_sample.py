@@ -66,7 +66,7 @@ def test_its_first_line_tells_date_commit_command_and_time_from_the_run_cards(st
     minutes = sum(read_json(study.run_folder(run) / "card.json")["seconds"] for run in study.all_runs) / 60
     html = sample.write_sample(study, tmp_path).read_text()
     assert (
-        f'<header>\n  <p class="callout">Sample made on 2026-03-04 from commit {COMMIT} by `make study '
+        f'<header>\n  <p class="callout">Sample made on 2026-03-04 from commit {COMMIT[:12]} by `make study '
         f"STUDY=studies/artificial.yaml`; its {len(study.all_runs)} trainings took {minutes:.0f} minutes on CPU, "
         "1 thread (Artificial CPU).</p>"
     ) in html
@@ -75,7 +75,7 @@ def test_its_first_line_tells_date_commit_command_and_time_from_the_run_cards(st
 def test_it_names_every_commit_and_uncommitted_changes(study, tmp_path):
     change_card(study, git_commit="ab" * 20 + "+changes")
     html = sample.write_sample(study, tmp_path).read_text()
-    assert f"from commit {'ab' * 20} with uncommitted changes and {COMMIT} by" in html
+    assert f"from commit {'ab' * 6} with uncommitted changes and {COMMIT[:12]} by" in html
 
 
 def test_real_radiographs_only_where_the_terms_allow_it_and_with_their_citation(make_study, tmp_path):
