@@ -20,7 +20,7 @@ from cxr_kd.errors import CxrKdError
 from cxr_kd.study import load_study
 
 # glibc gives large blocks back to the system as soon as they are free, and a training asks for the same ones in every
-# batch. Kept, a step takes about a seventh less time (`benchmarks/memory_reuse.py`). Other C libraries ignore these names.
+# batch. Kept, a step takes about a seventh less time (`benchmarks/memory_reuse.py`). Other C libraries ignore this.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 HERE = Path(__file__).resolve().parent
 AGAIN = "The same command continues from here: finished runs and epochs are kept."
