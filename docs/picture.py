@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 DOCS = Path(__file__).resolve().parent
 SAMPLE = DOCS / "samples" / "demo.html"
-HEAD = {"x": 0, "y": 0, "width": 1180, "height": 805}  # pixels of the page: all above its first section
+WIDTH = 1180  # pixels of the page
 
 
 def main() -> None:
@@ -24,9 +24,12 @@ def main() -> None:
         sys.exit(f"{SAMPLE}: there is no such file; run `python docs/sample.py demo` first")
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": HEAD["width"], "height": HEAD["height"]})
+        page = browser.new_page(viewport={"width": WIDTH, "height": 2 * WIDTH})
         page.goto(SAMPLE.as_uri())
-        top = Image.open(io.BytesIO(page.screenshot(clip=HEAD))).convert("RGB")
+        head = page.locator("header").bounding_box()
+        assert head, "a report has a header"
+        above = {"x": 0, "y": 0, "width": WIDTH, "height": head["y"] + head["height"]}
+        top = Image.open(io.BytesIO(page.screenshot(clip=above))).convert("RGB")
         sheet = page.locator("figure.picture img").first.get_attribute("src") or ""
         browser.close()
     phantoms = Image.open(io.BytesIO(base64.b64decode(sheet.partition(",")[2]))).convert("RGB")
