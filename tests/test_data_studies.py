@@ -117,5 +117,6 @@ def test_own_data_needs_no_published_weights(monkeypatch: pytest.MonkeyPatch, tm
     study = studies.load_study("own-data")
     for each in study.all_runs:
         check_run(study, each)
+    pretrained = study.model_copy(update={"pretrained": "imagenet"})
     with pytest.raises(ModelError, match="ImageNet weights of eeea_net_c2"):
-        check_run(study.model_copy(update={"pretrained": "imagenet"}), study.all_runs[-1])
+        check_run(pretrained, pretrained.all_runs[-1])

@@ -103,7 +103,7 @@ def _objective(job: Job, model: CxrClassifier, source: AnswerSource | None) -> O
             f"none: choose another loss in {job.study.file}, or give the images sources (sources.csv beside the labels "
             f"of chestxray14, `image_source:` of your own folder)"
         )
-    labels = torch.from_numpy(job.data.table.select(job.data.split.train).labels())
+    labels = torch.tensor(job.data.table.select(job.data.split.train).labels())
     widths = (_channels(model), _channels(source.network)) if isinstance(source, LiveTeacher) else None
     settings = job.study.losses.model_dump()
     return Objective(job.run.objective, positive_rates=positive_rates(labels), widths=widths, **settings)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_kd.evaluation.resampling import ALPHA, holm, interval, p_value, resample_patients
@@ -41,6 +41,7 @@ def test_an_interval_ignores_resamples_without_a_value() -> None:
     assert np.isnan([low[1], high[1]]).all()
 
 
+@settings(max_examples=30)  # statsmodels takes a twentieth of a second each time
 @given(p_values)
 def test_holm_is_the_step_down_rule(values):
     p = np.array(values)
