@@ -80,15 +80,16 @@ def source_counts(table: CxrTable, split: Split) -> dict[str, dict[str, Any]]:
     }
 
 
-def source_log_odds(table: CxrTable) -> np.ndarray:
-    """Return the log-odds of each finding among the images of each image's own source, (N, L) float32.
+def source_log_odds(table: CxrTable, image_ids: Sequence[str]) -> np.ndarray:
+    """Return the log-odds of each finding among those of these images that share an image's source, (n, L) float32.
 
     Half a positive and half a negative are added to each count (Jeffreys' prior), so that no rate is 0 or 1. All zero
     for a data set without sources.
     """
     if not table.image_sources:
-        return np.zeros((len(table), len(table.findings)), np.float32)
-    by_source = table.frame[list(table.findings)].groupby(table.frame["source"].to_numpy())
+        return np.zeros((len(image_ids), len(table.findings)), np.float32)
+    frame = table.frame.iloc[table.positions(image_ids)]
+    by_source = frame[list(table.findings)].groupby(frame["source"].to_numpy())
     positives, known = by_source.transform("sum") + 0.5, by_source.transform("count") + 1
     odds = positives / (known - positives)
     return np.log(odds.to_numpy(np.float64)).astype(np.float32)

@@ -92,7 +92,7 @@ class Batches:
         labels = torch.from_numpy(table.labels()[table.positions(image_ids)])
         self._known = ~labels.isnan()
         self._labels = labels.nan_to_num(0.0)
-        self._source_log_odds = torch.from_numpy(source_log_odds(table.select(self.image_ids)))
+        self._source_log_odds = torch.from_numpy(source_log_odds(table, self.image_ids))
 
     def for_process(self, rank: int, count: int) -> Batches:
         """Return the same batches, each reduced to the share of process `rank` among `count`: at least one image.

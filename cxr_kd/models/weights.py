@@ -65,9 +65,7 @@ def load(path: Path | str) -> CxrClassifier:
     """
     metadata, state = _read(path)
     model = build(metadata["network"], metadata["findings"], image_size=metadata["image_size"])
-    model.set_input_statistics(metadata["mean"], metadata["std"])
-    model.start = metadata["start"]
-    _load_state(model, state, path, metadata["image_size"])
+    _load_state(model, state, path, metadata)
     return model.eval()
 
 
@@ -84,9 +82,7 @@ def load_into(model: CxrClassifier, path: Path | str) -> None:
             f"{path} was trained for the findings {metadata['findings']}, this model is for {list(model.findings)}: "
             f"build it for the findings of the file, in their order"
         )
-    model.set_input_statistics(metadata["mean"], metadata["std"])
-    model.start = metadata["start"]
-    _load_state(model, state, path, metadata["image_size"])
+    _load_state(model, state, path, metadata)
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:
@@ -158,7 +154,10 @@ def _read(path: Path | str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return metadata, state
 
 
-def _load_state(model: CxrClassifier, state: dict[str, torch.Tensor], path: Path | str, image_size: int) -> None:
+def _load_state(
+    model: CxrClassifier, state: dict[str, torch.Tensor], path: Path | str, metadata: Mapping[str, Any]
+) -> None:
+    """Give a model the tensors of a file and what belongs to them; ModelError if they do not fit it."""
     own = model.state_dict()
     for key, value in own.items():
         if key not in state:
@@ -166,7 +165,7 @@ def _load_state(model: CxrClassifier, state: dict[str, torch.Tensor], path: Path
         if state[key].shape != value.shape:
             raise ModelError(
                 f"{path}: {key!r} has shape {tuple(state[key].shape)} where {tuple(value.shape)} belongs; "
-                f"it was trained at {image_size} px, this model is for {model.image_size} px"
+                f"it was trained at {metadata['image_size']} px, this model is for {model.image_size} px"
             )
     if unknown := sorted(set(state) - set(own)):
         raise ModelError(f"{path} has {unknown[0]!r}, which {model.name} lacks: it is of another version")
@@ -175,3 +174,5 @@ def _load_state(model: CxrClassifier, state: dict[str, torch.Tensor], path: Path
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     model.load_state_dict(state)
+    model.set_input_statistics(metadata["mean"], metadata["std"])
+    model.start = metadata["start"]

@@ -175,8 +175,8 @@ def test_log_odds_are_those_of_each_images_own_source(root: Path) -> None:
     table = chestxray14.read(root, ["Mass", "Edema"])
     one_of_two, none_of_two = 0.0, np.log(0.5 / 2.5)  # (1 + 1/2) / (1 + 1/2) and (0 + 1/2) / (2 + 1/2)
     expected = [[one_of_two, one_of_two]] * 2 + [[one_of_two, none_of_two]] * 2
-    np.testing.assert_allclose(source_log_odds(table), expected, atol=1e-7)
+    np.testing.assert_allclose(source_log_odds(table, NAMES), expected, atol=1e-7)
     table.frame.loc[2, "Mass"] = np.nan  # unknown: one negative is left
-    np.testing.assert_allclose(source_log_odds(table)[2:, 0], np.log(0.5 / 1.5), atol=1e-7)
+    np.testing.assert_allclose(source_log_odds(table, NAMES)[2:, 0], np.log(0.5 / 1.5), atol=1e-7)
     table.frame["source"] = ""
-    assert not source_log_odds(table).any()
+    assert not source_log_odds(table, NAMES).any()
