@@ -91,6 +91,25 @@ def auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = N
     return _per_finding(labels, scores, weights)[0]
 
 
+def auroc_within(labels: np.ndarray, scores: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Return the area under the ROC curve of each finding (L,), comparing only images of one stratum with each other.
+
+    `strata` (N,), e.g. the source of each image: telling the strata apart is then worth nothing. Each stratum counts by
+    its pairs of a positive and a negative image. Shapes and NaN as in `auroc`, which it equals for one stratum. Source:
+    Janes and Pepe, American Journal of Epidemiology 168 (2008), the covariate-adjusted ROC curve, weighted by pairs.
+    """
+    pairs = pairs_within(labels, strata)
+    each = np.stack([auroc(labels[strata == stratum], scores[strata == stratum]) for stratum in np.unique(strata)])
+    with np.errstate(invalid="ignore"):
+        return np.where(pairs > 0, np.nan_to_num(each) * pairs, 0.0).sum(axis=0) / pairs.sum(axis=0)
+
+
+def pairs_within(labels: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Return the pairs of a positive and a negative image in each stratum, sorted, for each finding: (strata, L)."""
+    inside = [labels[strata == stratum] for stratum in np.unique(strata)]
+    return np.stack([(part == 1).sum(axis=0) * (part == 0).sum(axis=0) for part in inside])
+
+
 def average_precision(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Return the average precision of each finding, the mean precision at its positive images (L,).
 

@@ -7,7 +7,8 @@ import torch
 
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import Side
-from cxr_kd.evaluation.metrics import auroc
+from cxr_kd.data.table import CxrTable
+from cxr_kd.evaluation.metrics import auroc_within, pairs_within
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.training.job import Job
@@ -27,19 +28,28 @@ def predict(model: CxrClassifier, data: Prepared, side: Side, device: str = "cpu
 
 
 def validation_auroc(model: CxrClassifier, data: Prepared, device: str = "cpu") -> float:
-    """Return the mean AUROC over the findings with both positives and negatives in validation; NaN if there is none."""
-    labels = data.table.select(data.split.validation).labels()
-    scores = auroc(labels, predict(model, data, "validation", device))
+    """Return the mean AUROC over the findings with both positives and negatives in validation; NaN if there is none.
+
+    If the images have sources, only images of one source are compared with each other: an epoch is not chosen for
+    recognising the source.
+    """
+    table = data.table.select(data.split.validation)
+    scores = auroc_within(table.labels(), predict(model, data, "validation", device), _sources(table))
     defined = scores[np.isfinite(scores)]
     return float(defined.mean()) if len(defined) else float("nan")
 
 
 def one_pair(data: Prepared) -> float:
     """Return the largest change of `validation_auroc` when two images swap ranks: large if validation is small."""
-    labels = data.table.select(data.split.validation).labels()
-    pairs = (labels == 1).sum(axis=0) * (labels == 0).sum(axis=0)
+    table = data.table.select(data.split.validation)
+    pairs = pairs_within(table.labels(), _sources(table)).sum(axis=0)
     defined = pairs[pairs > 0]
     return float(1 / defined.min() / len(defined)) if len(defined) else 0.0
+
+
+def _sources(table: CxrTable) -> np.ndarray:
+    """The source of each image (N,), "" if the data set has none."""
+    return table.frame["source"].to_numpy(str)
 
 
 def predictions_of(model: CxrClassifier, job: Job, side: ScoredSide) -> Predictions:

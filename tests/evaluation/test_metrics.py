@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr_kd.evaluation.metrics import CHUNK, auroc, average_precision, rank
+from cxr_kd.evaluation.metrics import CHUNK, auroc, auroc_within, average_precision, rank
 
 SIZES = st.tuples(st.integers(2, 60), st.integers(1, 12), st.integers(1, 40), st.integers(0, 2**32 - 1))
 
@@ -73,3 +73,34 @@ def test_a_finding_without_positives_or_without_negatives_is_undefined(value: fl
     labels = np.full((5, 1), value)
     assert np.isnan(auroc(labels, np.arange(5.0)[:, None])).all()
     assert np.isnan(average_precision(labels, np.arange(5.0)[:, None])).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIZES, st.integers(1, 5))
+def test_auroc_within_strata_counts_the_pairs_of_one_stratum_only(
+    sizes: tuple[int, int, int, int], strata: int
+) -> None:
+    images, levels, _, seed = sizes
+    random = np.random.default_rng(seed)
+    labels = random.choice([0.0, 1.0, np.nan], size=(images, 1), p=[0.5, 0.35, 0.15])
+    scores = random.integers(0, levels, size=(images, 1)).astype(np.float32)
+    of = random.integers(0, strata, size=images)
+    positive, negative = np.flatnonzero(labels[:, 0] == 1), np.flatnonzero(labels[:, 0] == 0)
+    wins = [
+        float(scores[i, 0] > scores[j, 0]) + 0.5 * float(scores[i, 0] == scores[j, 0])
+        for i in positive
+        for j in negative
+        if of[i] == of[j]
+    ]
+    expected = np.mean(wins) if wins else np.nan
+    np.testing.assert_allclose(auroc_within(labels, scores, of), [expected], atol=1e-12)
+    one = np.zeros(images)
+    np.testing.assert_allclose(auroc_within(labels, scores, one), auroc(labels, scores), atol=1e-12)
+
+
+def test_scores_that_know_only_the_stratum_are_worth_nothing_within_strata() -> None:
+    of = np.repeat([0, 1], 100)
+    labels = (np.random.default_rng(0).random(200) < np.where(of == 0, 0.1, 0.8)).astype(float)[:, None]
+    scores = of.astype(float)[:, None]
+    assert auroc(labels, scores)[0] > 0.8
+    assert auroc_within(labels, scores, of)[0] == 0.5
