@@ -1,8 +1,7 @@
 """An ablation's results as two tables: each arm compared with the reference, and what each arm took and gained.
 
-Every difference is the arm minus the reference: above 0, the arm is better. Seeds are averaged within each resample of
-the patients. The difference of each single seed is given too, because an interval over patients says nothing about
-another training.
+Every difference is the arm minus the reference: above 0, the arm is better. Intervals and p-values cover patients and
+trainings (`uncertainty.compare`).
 """
 
 from __future__ import annotations
@@ -15,10 +14,8 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.errors import PredictionsError
-from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.resampling import ALPHA, holm, p_value
-from cxr_kd.evaluation.study_results import read_predictions, read_table
-from cxr_kd.evaluation.uncertainty import MEAN, METRICS, bootstrap_difference, compare
+from cxr_kd.evaluation.study_results import COLUMNS, read_predictions, read_table
+from cxr_kd.evaluation.uncertainty import MEAN, METRICS, compare, correct_over_comparisons
 from cxr_kd.files import read_json, write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, compared_arms, control_of
@@ -39,44 +36,19 @@ def question_arms(study: Study) -> list[tuple[str, str]]:
 def compare_ablation(study: Study) -> pd.DataFrame:
     """Return each arm minus the reference on the test side: one row per question, arm and finding, the mean last.
 
-    Columns: question, arm, finding, positives, left_out; for each metric M: M_difference, M_low, M_high (95 %, over
-    patients), M_p (`p_value`), M_p_holm, and M_seedS for each seed S; `shown`. p-values are corrected over the findings
-    of an arm; those of the mean are corrected over all arms. `shown` is true if the AUROC's corrected p is below ALPHA
-    and the differences of all seeds have the same sign.
+    Columns: question, arm, and those of `uncertainty.compare`, with the seeds of the study. p-values are corrected over
+    the findings of an arm; those of the mean are corrected over all arms.
     """
     arms = _compared(study)
     predictions = read_predictions(study, arms)
-    reference = predictions[arms[0]]
-    frames = [
-        _differences(reference, predictions[arm], study).assign(question=question, arm=arm)
-        for question, arm in question_arms(study)
-    ]
-    frame = pd.concat(frames, ignore_index=True)
-    means = (frame["finding"] == MEAN).to_numpy()
-    for metric in METRICS:
-        frame.loc[means, f"{metric}_p_holm"] = holm(frame.loc[means, f"{metric}_p"].to_numpy())
-    seeds = frame[[f"auroc_seed{seed}" for seed in study.seeds]].to_numpy()
-    same_sign = (seeds > 0).all(axis=1) | (seeds < 0).all(axis=1)
-    frame["shown"] = (frame["auroc_p_holm"] < ALPHA).to_numpy() & same_sign
-    return frame[["question", "arm", *(column for column in frame if column not in ("question", "arm"))]]
-
-
-def _differences(first: Sequence[Predictions], second: Sequence[Predictions], study: Study) -> pd.DataFrame:
-    """The rows of one arm (`second`) against the reference (`first`); both hold one file per seed."""
-    difference = bootstrap_difference(first, second, study.evaluation)
-    few = study.evaluation.model_copy(update={"resamples": 20})  # of a single seed, only the estimate is used
-    seeds = [bootstrap_difference(one, two, few).estimate for one, two in zip(first, second, strict=True)]
-    frame = difference.counts[["finding", "positives", "left_out"]]
-    findings = (frame["finding"] != MEAN).to_numpy()
-    for m, metric in enumerate(METRICS):
-        p = p_value(difference.resampled[m])
-        corrected = holm(np.where(findings, p, np.nan))
-        frame = frame.assign(
-            **difference.columns(metric, "_difference"),
-            **{f"{metric}_p": p, f"{metric}_p_holm": corrected},
-            **{f"{metric}_seed{seed}": of_seed[m] for seed, of_seed in zip(study.seeds, seeds, strict=True)},
-        )
-    return frame
+    frames = []
+    for question, arm in question_arms(study):
+        frame = compare(predictions[arms[0]], predictions[arm], study.evaluation, study.seeds)
+        frame = frame.drop(columns=["first", "second"])
+        frame.insert(0, "question", question)
+        frame.insert(1, "arm", arm)
+        frames.append(frame)
+    return correct_over_comparisons(pd.concat(frames, ignore_index=True))
 
 
 def describe_arms(study: Study, agreements: pd.DataFrame) -> pd.DataFrame:
@@ -124,10 +96,10 @@ def read_ablation(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _columns(study: Study) -> tuple[list[str], list[str]]:
     """The columns that the two files must have."""
-    ends = ("_difference", "_low", "_high", "_p", "_p_holm", *(f"_seed{seed}" for seed in study.seeds))
-    differences = [f"{metric}{end}" for metric in METRICS for end in ends]
+    seeds = [f"{metric}_seed{seed}" for metric in METRICS for seed in study.seeds]
     about_arms = ["arm", *TIME_COLUMNS, *CONTROL_COLUMNS, *AGREEMENT_COLUMNS]
-    return ["question", "arm", "finding", "left_out", "shown", *differences], about_arms
+    compared = [column for column in COLUMNS["comparisons.csv"] if column not in ("first", "second")]
+    return ["question", "arm", *compared, *seeds], about_arms
 
 
 def _times(study: Study, runs: Sequence[Run]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.uncertainty import compare, evaluate
+from cxr_kd.evaluation.uncertainty import OVER_BOTH, compare, correct_over_comparisons, evaluate
 from cxr_kd.study.settings import Evaluation
 
 ArmPredictions = Mapping[str, Sequence[Predictions]]  # arm -> one per seed, all on the same images
@@ -33,17 +33,28 @@ def evaluate_arms(predictions: ArmPredictions, settings: Evaluation) -> pd.DataF
     return pd.concat(frames, ignore_index=True)
 
 
-def compare_arms(predictions: ArmPredictions, controls: Mapping[str, str], settings: Evaluation) -> pd.DataFrame:
-    """Return `uncertainty.compare` of each distilled student with its control: distilled minus alone.
+def compare_arms(
+    predictions: ArmPredictions, pairs: Sequence[tuple[str, str]], settings: Evaluation, seeds: Sequence[int]
+) -> pd.DataFrame:
+    """Return `uncertainty.compare` of each pair of arms (first, second): second minus first.
 
-    `controls`: distilled arm -> arm of its control. `first` is the control's arm, `second` the distilled student's. No
-    row without a control.
+    The columns `first` and `second` hold the arms. p-values of the means are corrected over the pairs. No row without a
+    pair.
     """
     frames = [
-        compare(predictions[control], predictions[arm], settings).assign(first=control, second=arm)
-        for arm, control in controls.items()
+        compare(predictions[first], predictions[second], settings, seeds).assign(first=first, second=second)
+        for first, second in pairs
     ]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return correct_over_comparisons(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
+
+
+def non_inferior(comparisons: pd.DataFrame, margin: float) -> np.ndarray:
+    """Return for each row whether `second` is not worse than `first` by `margin` or more of AUROC (rows,).
+
+    It is if the 95 % interval of the difference, over patients and trainings, is above -margin. False for one training,
+    whose interval is over patients only. Source: Piaggio et al., JAMA 308 (2012), the CONSORT extension.
+    """
+    return ((comparisons["interval"] == OVER_BOTH) & (comparisons["auroc_low"] > -margin)).to_numpy(bool)
 
 
 def image_sources(predictions: ArmPredictions) -> tuple[str, ...]:

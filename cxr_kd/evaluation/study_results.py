@@ -1,4 +1,4 @@
-"""The results of a study as tables: every arm evaluated, and every distilled student compared with its control.
+"""The results of a study as tables: every arm evaluated, and students compared with controls and teachers.
 
 If the images have sources, both are also given within each source. Notebook 04_ablation computes the tables from the
 runs' predictions files and writes them; the report reads them.
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
@@ -22,6 +23,7 @@ from cxr_kd.evaluation.arm_tables import (
     compare_arms,
     evaluate_arms,
     image_sources,
+    non_inferior,
     source_only,
     within_sources,
 )
@@ -29,22 +31,44 @@ from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.uncertainty import METRICS, check_same_images
 from cxr_kd.files import read_json, write_csv
 from cxr_kd.study import Study
-from cxr_kd.study.arms import all_arms, arms_of, controls
+from cxr_kd.study.arms import all_arms, arms_of, controls, taught
 
 _ESTIMATES = tuple(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))
-_DIFFERENCES = tuple(f"{metric}{end}" for metric in METRICS for end in ("_difference", "_low", "_high"))
-_TEXTS = frozenset({"source", "arm", "first", "second", "question", "finding", "left_out"})
+_DIFFERENCES = tuple(
+    f"{metric}_{part}"
+    for metric in METRICS
+    for part in ("difference", "low", "high", "se_patients", "se_trainings", "p", "p_holm")
+)
+_TEXTS = frozenset({"source", "arm", "first", "second", "question", "finding", "left_out", "interval"})
 # Tables of a study in its runs folder -> the columns that they must have.
 COLUMNS = {
-    "evaluations.csv": ("arm", "seeds", "finding", "images", "positives", "left_out", "prevalence", *_ESTIMATES),
-    "comparisons.csv": ("first", "second", "finding", "positives", "left_out", *_DIFFERENCES),
-}
+    "evaluations.csv": (
+        "arm", "seeds", "finding", "images", "positives", "left_out", "prevalence", "interval", *_ESTIMATES,
+    ),
+    "comparisons.csv": ("first", "second", "finding", "positives", "left_out", "interval", *_DIFFERENCES, "shown"),
+    "comparisons-with-teachers.csv": (
+        "first", "second", "finding", "positives", "left_out", "interval", *_DIFFERENCES, "shown", "non_inferior",
+    ),
+}  # fmt: skip
 # The same within each source of images, and of the source-only scores over all images; only if the images have sources.
 SOURCE_COLUMNS = {
     "evaluations-by-source.csv": ("source", *COLUMNS["evaluations.csv"]),
     "comparisons-by-source.csv": ("source", *COLUMNS["comparisons.csv"]),
     "source-only.csv": COLUMNS["evaluations.csv"],
 }
+
+
+class Results(NamedTuple):
+    """The tables of COLUMNS.
+
+    evaluations: `arm_tables.evaluate_arms`. comparisons: `arm_tables.compare_arms` of each distilled student with its
+    control: distilled minus alone. with_teachers: the same of each student with the teachers of its network: student
+    minus teacher, with the column non_inferior (`arm_tables.non_inferior`; empty if the study states no margin).
+    """
+
+    evaluations: pd.DataFrame
+    comparisons: pd.DataFrame
+    with_teachers: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,45 +94,32 @@ def read_predictions(study: Study, arms: Iterable[str], side: str = "test") -> d
     return predictions
 
 
-def evaluate_study(study: Study) -> pd.DataFrame:
-    """Return `arm_tables.evaluate_arms` of the study's arms on the test side, without an ablation's variants."""
-    return evaluate_arms(read_predictions(study, arms_of(study)), study.evaluation)
+def evaluate_study(study: Study) -> Results:
+    """Return the results of the study's arms on the test side, without an ablation's variants."""
+    return _results(read_predictions(study, arms_of(study)), study)
 
 
-def compare_study(study: Study) -> pd.DataFrame:
-    """Return `arm_tables.compare_arms` of each distilled student with its control on the test side.
-
-    Empty if no distilled student has a control.
-    """
-    return _compared(read_predictions(study, arms_of(study)), study)
-
-
-def write_results(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write and return the tables of `evaluate_study` and `compare_study`.
+def write_results(study: Study) -> Results:
+    """Write and return the tables of `evaluate_study`.
 
     If the images have sources, the files of SOURCE_COLUMNS are written too. Their source-only scores need the data card
     (data.json, which 01_data writes); no model is needed.
     """
     predictions = read_predictions(study, arms_of(study))
-    frames = evaluate_arms(predictions, study.evaluation), _compared(predictions, study)
-    for name, frame in zip(COLUMNS, frames, strict=True):
+    results, by_source = _results(predictions, study), _source_results(study, predictions)
+    for name, frame in zip(COLUMNS, results, strict=True):
         write_csv(study.runs_folder / name, frame)
-    by_source = _source_results(study, predictions)
     for name in SOURCE_COLUMNS:
         if by_source:
             write_csv(study.runs_folder / name, by_source[name])
         else:
             (study.runs_folder / name).unlink(missing_ok=True)  # of an earlier evaluation, with sources
-    return frames
+    return results
 
 
-def read_results(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables of `evaluate_study` and `compare_study`, from evaluations.csv and comparisons.csv.
-
-    Raises PredictionsError as `read_table` does.
-    """
-    evaluations, comparisons = (read_table(study.runs_folder / name, columns) for name, columns in COLUMNS.items())
-    return evaluations, comparisons
+def read_results(study: Study) -> Results:
+    """Return the results from their files (COLUMNS). Raises PredictionsError as `read_table` does."""
+    return Results(*(read_table(study.runs_folder / name, columns) for name, columns in COLUMNS.items()))
 
 
 def read_source_results(study: Study) -> SourceResults:
@@ -116,9 +127,18 @@ def read_source_results(study: Study) -> SourceResults:
     return SourceResults(*(read_table(study.runs_folder / name, columns) for name, columns in SOURCE_COLUMNS.items()))
 
 
-def _compared(predictions: ArmPredictions, study: Study) -> pd.DataFrame:
-    frame = compare_arms(predictions, controls(study), study.evaluation)
-    return frame if len(frame) else pd.DataFrame(columns=list(COLUMNS["comparisons.csv"]))
+def _results(predictions: ArmPredictions, study: Study) -> Results:
+    comparisons = _compared(predictions, controls(study), study)
+    with_teachers = _compared(predictions, taught(study), study)
+    margin = study.evaluation.non_inferiority_margin
+    found = np.nan if margin is None else non_inferior(with_teachers, margin)
+    return Results(evaluate_arms(predictions, study.evaluation), comparisons, with_teachers.assign(non_inferior=found))
+
+
+def _compared(predictions: ArmPredictions, pairs: Sequence[tuple[str, str]], study: Study) -> pd.DataFrame:
+    """`compare_arms` of a study's arms; no row, but the columns, without a pair."""
+    frame = compare_arms(predictions, pairs, study.evaluation, study.seeds)
+    return pd.DataFrame(columns=list(COLUMNS["comparisons.csv"])) if frame.empty else frame
 
 
 def _source_results(study: Study, predictions: ArmPredictions) -> dict[str, pd.DataFrame]:
@@ -129,7 +149,7 @@ def _source_results(study: Study, predictions: ArmPredictions) -> dict[str, pd.D
     one_run = next(iter(predictions.values()))[0]
     frames = (
         within_sources(predictions, lambda inside: evaluate_arms(inside, study.evaluation)),
-        within_sources(predictions, lambda inside: _compared(inside, study)),
+        within_sources(predictions, lambda inside: _compared(inside, controls(study), study)),
         evaluate_arms({SOURCE_ONLY: [source_only(one_run, counts)]}, study.evaluation),
     )
     return dict(zip(SOURCE_COLUMNS, frames, strict=True))

@@ -1,7 +1,8 @@
 """Estimates of AUROC and average precision with 95 % intervals, and paired differences on the same images.
 
-The intervals come from a bootstrap over patients (`resampling`). They say how far a value would move with other
-patients. They say nothing about another training with another seed.
+Of one training, an interval is from a bootstrap over patients (`resampling`): it says how far a value would move with
+other patients, and nothing about another training. Of several trainings (seeds), it covers both (`mrmc`). Only then is
+a difference tested: a claim about a method must hold for its next training too.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import pandas as pd
 
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.metrics import rank
+from cxr_kd.evaluation.mrmc import Inference, infer
 from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.resampling import interval, resample_patients
+from cxr_kd.evaluation.resampling import ALPHA, holm, resample_patients
 from cxr_kd.study.settings import Evaluation
 
 METRICS = ("auroc", "average_precision")
 MEAN = "mean"  # the value of the column `finding` in the row that holds the mean over findings
+OVER_PATIENTS, OVER_BOTH = "patients", "patients and trainings"  # what an interval covers: the column `interval`
 DEFAULTS = Evaluation()
 
 Runs = Predictions | Sequence[Predictions]  # one run, or the seeds of one training
@@ -27,68 +30,131 @@ Runs = Predictions | Sequence[Predictions]  # one run, or the seeds of one train
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """Both metrics of the L findings and of their mean (last): the estimate, and R resamples of the patients.
+    """Both metrics of the L findings and of their mean (last), for S trainings and R resamples of the patients.
 
     counts: one row per finding and one for the mean, with the columns finding, images, positives, negatives,
     positive_patients (empty for the mean) and left_out ("" or the reason why there is no value).
-    estimate: (2, L + 1), in the order of METRICS. resampled: (2, L + 1, R). NaN for a finding that is left out.
+    estimates: (S, 2, L + 1), metrics in the order of METRICS. resampled: (S, 2, L + 1, R). NaN for a finding that is
+    left out. is_difference: whether the values are differences, else they are from 0 to 1.
     """
 
     counts: pd.DataFrame
-    estimate: np.ndarray
+    estimates: np.ndarray
     resampled: np.ndarray
+    is_difference: bool = False
 
-    def columns(self, metric: str, suffix: str = "") -> dict[str, np.ndarray]:
-        """Return the columns of one metric, (L + 1,) each: METRIC + suffix (the estimate), METRIC_low, METRIC_high."""
+    @property
+    def covers(self) -> str:
+        """What the intervals cover: OVER_PATIENTS for one training, OVER_BOTH for several."""
+        return OVER_PATIENTS if len(self.estimates) == 1 else OVER_BOTH
+
+    def inference(self, metric: str) -> Inference:
+        """Return the estimate of one metric with its interval, standard errors and p-value, (L + 1,) each.
+
+        The interval of a single training is the percentile interval over patients; it has no p.
+        """
         position = METRICS.index(metric)
-        low, high = interval(self.resampled[position])
-        return {f"{metric}{suffix}": self.estimate[position], f"{metric}_low": low, f"{metric}_high": high}
+        return infer(self.estimates[:, position], self.resampled[:, position], bounded=not self.is_difference)
 
 
 def evaluate(runs: Runs, settings: Evaluation = DEFAULTS) -> pd.DataFrame:
     """Return AUROC and average precision of each finding and of their mean (the last row), with 95 % intervals.
 
-    Several runs (seeds of one training) are averaged within each resample; PredictionsError unless they hold the same
-    images. Columns: run, side, those of `Bootstrap.counts`, prevalence, and for each metric M: M, M_low, M_high.
+    Several runs (seeds of one training) are averaged; PredictionsError unless they hold the same images. Columns: run,
+    side, those of `Bootstrap.counts`, prevalence, interval (OVER_PATIENTS or OVER_BOTH), and for each metric M: M,
+    M_low, M_high.
     """
     result = bootstrap(runs, settings)
     frame = result.counts.copy()
     frame.insert(0, "run", _run_names(runs))
     frame.insert(1, "side", _listed(runs)[0].metadata.side)
     frame["prevalence"] = (frame["positives"] / frame["images"]).to_numpy(np.float64, na_value=np.nan)
+    frame["interval"] = result.covers
     for metric in METRICS:
-        frame = frame.assign(**result.columns(metric))
+        value = result.inference(metric)
+        columns = {"": value.estimate, "_low": value.low, "_high": value.high}
+        frame = frame.assign(**{f"{metric}{end}": column for end, column in columns.items()})
     return frame
 
 
-def compare(first: Runs, second: Runs, settings: Evaluation = DEFAULTS) -> pd.DataFrame:
+def compare(
+    first: Runs, second: Runs, settings: Evaluation = DEFAULTS, seeds: Sequence[int] | None = None
+) -> pd.DataFrame:
     """Return the paired difference `second` minus `first` of each finding and of the mean, with 95 % intervals.
 
-    Columns: first, second (run names), finding, positives, left_out, and for each metric M: M_difference, M_low,
-    M_high. Averages and errors as in `bootstrap_difference`.
+    Columns: first, second (run names), finding, positives, left_out, interval (OVER_PATIENTS or OVER_BOTH), and for
+    each metric M: M_difference, M_low, M_high; M_se_patients and M_se_trainings, the two parts of its standard error;
+    M_p, two-sided; M_p_holm, corrected over the findings (for the mean, p itself: see `correct_over_comparisons`); and
+    M_seedS, the difference of each training, S from `seeds` (by default 0, 1, ...). The last column is `shown`, see
+    `is_shown`. Of one training, the p-values and M_se_trainings are NaN.
+
+    Raises PredictionsError unless all runs hold the same images and labels, and both sides as many trainings.
     """
     result = bootstrap_difference(first, second, settings)
     frame = result.counts[["finding", "positives", "left_out"]].copy()
     frame.insert(0, "first", _run_names(first))
     frame.insert(1, "second", _run_names(second))
+    frame["interval"] = result.covers
+    names = range(len(result.estimates)) if seeds is None else seeds
     for metric in METRICS:
-        frame = frame.assign(**result.columns(metric, "_difference"))
-    return frame
+        frame = frame.assign(**_difference_columns(metric, result, list(names)))
+    return frame.assign(shown=is_shown(frame))
+
+
+def _difference_columns(metric: str, result: Bootstrap, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+    """The columns of one metric in `compare`."""
+    value = result.inference(metric)
+    corrected = value.p.copy()
+    corrected[:-1] = holm(value.p[:-1])
+    columns = {
+        "difference": value.estimate,
+        "low": value.low,
+        "high": value.high,
+        "se_patients": value.se_patients,
+        "se_trainings": value.se_trainings,
+        "p": value.p,
+        "p_holm": corrected,
+    }
+    own = result.estimates[:, METRICS.index(metric)]
+    columns |= {f"seed{seed}": of_seed for seed, of_seed in zip(seeds, own, strict=True)}
+    return {f"{metric}_{name}": column for name, column in columns.items()}
+
+
+def is_shown(comparisons: pd.DataFrame) -> np.ndarray:
+    """Return for each row of comparisons whether its difference of AUROC is shown: corrected p below ALPHA (rows,).
+
+    Never for one training, which has no p.
+    """
+    return (comparisons["auroc_p_holm"] < ALPHA).to_numpy(bool)
+
+
+def correct_over_comparisons(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Return comparisons of several pairs of arms with the p-values of their means corrected over the pairs (Holm)."""
+    frame, means = comparisons.copy(), (comparisons["finding"] == MEAN).to_numpy()
+    for metric in METRICS:
+        frame.loc[means, f"{metric}_p_holm"] = holm(frame.loc[means, f"{metric}_p"].to_numpy(np.float64))
+    return frame.assign(shown=is_shown(frame))
 
 
 def bootstrap_difference(first: Runs, second: Runs, settings: Evaluation = DEFAULTS) -> Bootstrap:
     """Return the bootstrap of `second` minus `first`: both have the same patients in each resample.
 
-    Each side is one run, or several seeds of it, averaged within each resample. Raises PredictionsError unless all
-    hold the same images and labels.
+    Each side is one run, or its seeds; the difference is taken seed by seed. Raises PredictionsError unless all hold
+    the same images and labels, and both sides have as many seeds.
     """
-    check_same_images([*_listed(first), *_listed(second)])
+    first, second = _listed(first), _listed(second)
+    check_same_images([*first, *second])
+    if len(first) != len(second):
+        raise PredictionsError(
+            f"{_run_names(first)} against {_run_names(second)}: {len(first)} and {len(second)} trainings; a comparison "
+            "needs as many of each, with the same seeds"
+        )
     one, two = bootstrap(first, settings), bootstrap(second, settings)
-    return Bootstrap(one.counts, two.estimate - one.estimate, two.resampled - one.resampled)
+    return Bootstrap(one.counts, two.estimates - one.estimates, two.resampled - one.resampled, is_difference=True)
 
 
 def bootstrap(runs: Runs, settings: Evaluation = DEFAULTS) -> Bootstrap:
-    """Return both metrics of a run, or of the mean of several, for all patients and for resamples of them.
+    """Return both metrics of a run, or of several trainings of it, for all patients and for resamples of them.
 
     Runs on the same patients get the same resamples from the same seed. Raises PredictionsError unless all runs hold
     the same images and labels.
@@ -99,10 +165,8 @@ def bootstrap(runs: Runs, settings: Evaluation = DEFAULTS) -> Bootstrap:
     weights = np.concatenate([np.ones((drawn.shape[1], 1)), drawn.T], axis=1)  # first column: every patient once
     counts = _count(runs[0], settings.minimum_positives)
     scored = np.flatnonzero(counts["left_out"] == "")
-    values = [_metrics(run, scored, numbers, weights) for run in runs]
-    estimate = np.mean([_with_mean(value[:, :, 0]) for value in values], axis=0)
-    resampled = np.mean([_with_mean(value[:, :, 1:]) for value in values], axis=0)
-    return Bootstrap(_add_mean_row(counts), estimate, resampled)
+    values = np.stack([_with_mean(_metrics(run, scored, numbers, weights)) for run in runs])
+    return Bootstrap(_add_mean_row(counts), values[..., 0], values[..., 1:])
 
 
 def check_same_images(runs: Sequence[Predictions]) -> None:

@@ -13,7 +13,7 @@ from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.models import registry
 from cxr_kd.report.headline import FEW_PATIENTS
 from cxr_kd.report.style import ArmStyle, finding_name, style_of
-from cxr_kd.report.tables import DASH, Cell, Table, duration, estimate, estimate_text, records
+from cxr_kd.report.tables import DASH, Cell, Table, duration, estimate, estimate_text, p_text, records
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, compared_arms
 from cxr_kd.study.runs import Run
@@ -112,11 +112,6 @@ def _seeds(row: Mapping[Any, Any], study: Study) -> str:
     return f"higher with {higher} of {len(study.seeds)} seeds"
 
 
-def p_text(p: float) -> str:
-    """Return a p-value as text: 0.042, <0.001, or a dash for NaN."""
-    return DASH if pd.isna(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def difference_table(comparisons: pd.DataFrame, study: Study) -> Table:
     """Return one row per arm: difference of its mean AUROC from the reference, p, and the difference of each seed."""
     named, rows, before = variants_of(study), [], None
@@ -129,14 +124,11 @@ def difference_table(comparisons: pd.DataFrame, study: Study) -> Table:
             _difference(row, "auroc"), p_text(row["auroc_p"]), p_text(row["auroc_p_holm"]), seeds,
         ])  # fmt: skip
         before = row["question"]
-    smallest = 2 / (study.evaluation.resamples + 1)
     columns = ("Question", CHANGED, "Mean AUROC, arm minus reference", "p", "p, corrected",
                f"Difference of seeds {', '.join(map(str, study.seeds))}")  # fmt: skip
     note = (
-        f"p is two-sided, from a bootstrap over patients of the mean over seeds. The corrected p (Holm) accounts for "
-        f"{len(rows)} arms. The smallest possible p with {study.evaluation.resamples:,} resamples is {smallest:.2g}, "
-        f"and {smallest * len(rows):.2g} after correction. A difference is shown if the corrected p is below "
-        f"{ALPHA:g} and all seeds have the same sign."
+        f"p is two-sided and covers patients and trainings. The corrected p (Holm) accounts for {len(rows)} arms. A "
+        f"difference is shown if the corrected p is below {ALPHA:g}. With one seed there is no p."
     )
     return Table("Each arm against the reference", columns, rows, note, frozenset({0, 1}), frozenset({0, 1}))
 

@@ -42,5 +42,5 @@ def ablation_figure(comparisons: pd.DataFrame, variants: Mapping[str, Variant], 
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    axes.set_xlabel("mean AUROC, arm minus reference (95 % interval over patients; one tick per seed)")
+    axes.set_xlabel("mean AUROC, arm minus reference (95 % interval over patients and trainings; one tick per seed)")
     return figure

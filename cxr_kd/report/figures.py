@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.report.style import INK, METRIC_NAMES, MUTED, RULE, ArmStyle, StudyFigure, finding_name, styled
 from cxr_kd.report.tables import thread_count
@@ -97,7 +98,8 @@ def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
 def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Figure:
     """Draw distilled minus alone for each finding and the mean, with one panel per distilled student.
 
-    A marker is filled if zero is outside its interval. ValueError without any comparison.
+    A marker is filled if the difference is shown (for another metric than AUROC too: by its corrected p). ValueError
+    without any comparison.
     """
     pairs = [(str(second), frame) for second, frame in comparisons.groupby("second", sort=False)]
     if not pairs:
@@ -108,8 +110,8 @@ def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = 
     for axes, (second, frame) in zip(panels, pairs, strict=True):
         rows, style = frame.set_index("finding").loc[findings], styles[second]
         estimate, low, high = (rows[f"{metric}_{part}"] for part in ("difference", "low", "high"))
-        clear = ((low > 0) | (high < 0)).to_numpy()
-        for mask, filled in ((clear, True), (~clear, False)):
+        shown = (rows[f"{metric}_p_holm"] < ALPHA).to_numpy()
+        for mask, filled in ((shown, True), (~shown, False)):
             _intervals(axes, estimate[mask], low[mask], high[mask], np.flatnonzero(mask), style, filled=filled)
         axes.axvline(0, color=INK, linewidth=0.9)
         axes.set_title(style.label)

@@ -8,12 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.evaluation.uncertainty import MEAN, OVER_PATIENTS
 from cxr_kd.report.style import ArmStyle
-from cxr_kd.report.tables import estimate_text, records
+from cxr_kd.report.tables import estimate_text, p_text, records
 
 Styles = Mapping[str, ArmStyle]
 FEW_PATIENTS = 30  # percentile intervals over fewer clusters are too narrow (Cameron, Gelbach and Miller 2008)
+ONE_TRAINING = (
+    " The intervals cover other patients, not other trainings, so this says nothing about the method. That takes "
+    "several seeds."
+)
 WHERE = {
     "phantom": "On phantoms",
     "mini": "On a miniature of real radiographs",
@@ -58,8 +62,9 @@ def badge(data: Mapping[str, Any]) -> Badge:
 def headline(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any], source: str | None = None) -> str:
     """Return one sentence: how distillation changed the mean AUROC, with its interval.
 
-    It claims no effect if zero is inside the interval or the test side has fewer than FEW_PATIENTS patients. `source`:
-    the comparisons are on the test images of this source only, and the sentence says so.
+    It claims an effect only if it is shown (`uncertainty.is_shown`), on at least FEW_PATIENTS test patients. Of one
+    training it says what this training did, and that this is no result about the method. `source`: the comparisons are
+    on the test images of this source only, and the sentence says so.
     """
     where = WHERE[data["kind"]] + (f", within source {source}" if source else "")
     means = records(comparisons[comparisons["finding"] == MEAN], "second")
@@ -67,7 +72,9 @@ def headline(comparisons: pd.DataFrame, styles: Styles, data: Mapping[str, Any],
         return f"{where}, no student was trained both alone and distilled, so there is nothing to compare."
     patients = side_tested(data, source)["patients"]
     clauses = [_clause(row, styles[arm], patients) for arm, row in means.items()]
-    return f"{where}, {'; '.join(clauses)}."
+    once = next(iter(means.values()))["interval"] == OVER_PATIENTS
+    where, end = (f"{where}, in one training of each network", ONE_TRAINING) if once else (where, "")
+    return f"{where}, {'; '.join(clauses)}.{end}"
 
 
 def side_tested(data: Mapping[str, Any], source: str | None = None) -> Mapping[str, Any]:
@@ -107,8 +114,11 @@ def _clause(row: Mapping[str, Any], style: ArmStyle, patients: int) -> str:
             f"{patients} test patients are too few to say what distillation from {teacher} does to the student's mean "
             f"AUROC: {change}"
         )
-    if row["auroc_low"] > 0:
-        return f"the student distilled from {teacher} had a higher mean AUROC than alone: {change}"
-    if row["auroc_high"] < 0:
-        return f"the student distilled from {teacher} had a lower mean AUROC than alone: {change}"
+    once = row["interval"] == OVER_PATIENTS
+    if row["shown"] or (once and not row["auroc_low"] <= 0 <= row["auroc_high"]):
+        change = change if once else f"{change}, corrected p\N{NO-BREAK SPACE}{p_text(row['auroc_p_holm'])}"
+        side = "higher" if row["auroc_difference"] > 0 else "lower"
+        return f"the student distilled from {teacher} had a {side} mean AUROC than alone: {change}"
+    if once:
+        return f"the student distilled from {teacher} and the same student alone could not be told apart: {change}"
     return f"no effect of distillation from {teacher} on the student's mean AUROC could be shown: {change}"

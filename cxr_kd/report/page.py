@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import check_room, written_whole
-from cxr_kd.report import ablation, data_figures, data_tables, figures, tables
+from cxr_kd.report import ablation, comparison_tables, data_figures, data_tables, figures, tables
 from cxr_kd.report.ablation_figure import ablation_figure
 from cxr_kd.report.content_security import CONTENT_SECURITY_POLICY
 from cxr_kd.report.headline import FEW_PATIENTS, badge, cost_sentences, headline, side_tested
@@ -89,6 +89,8 @@ def _top(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dic
     keys = ("auroc", "auroc_low", "auroc_high")
     return {
         "few_patients": FEW_PATIENTS,
+        "alpha": ALPHA,
+        "intervals": evaluations["interval"].iloc[0],
         "headline": headline(comparisons, styles, files.data, source),
         "headline_source": source,
         "headline_side": side_tested(files.data, source),
@@ -115,6 +117,8 @@ def _results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) ->
         "auroc_table": tables.finding_table(evaluations, styles),
         "precision_table": tables.finding_table(evaluations, styles, "average_precision"),
         "difference_table": tables.difference_table(comparisons, styles) if compared else None,
+        "chance_table": comparison_tables.chance_table(comparisons, styles, study.seeds),
+        "teacher_table": comparison_tables.teacher_table(files.with_teachers, styles, study.evaluation),
         "curves_figure": _drawn(figures.learning_curves(files.histories, styles)),
         "explanations": [(_picture(file), caption) for file, caption in files.explanations],
     }
@@ -149,7 +153,6 @@ def _ablation(study: Study, files: StudyFiles) -> dict[str, Any] | None:
     return {
         "reference": ablation.settings_of(ablation.reference_run(study)),
         "network": next(iter(variants.values())).style.network,
-        "alpha": ALPHA,
         "answers": ablation.answers(comparisons, study, files.data["split"]["sides"]["test"]["patients"]),
         "figure": _drawn(ablation_figure(comparisons, variants, study.seeds)),
         "differences": ablation.difference_table(comparisons, study),

@@ -44,4 +44,4 @@ def sources(study: Study) -> SourceSection | None:
     if not data["image_sources"]:
         return None
     first = study.evaluation.headline_source
-    return source_section(data, *read_results(study), read_source_results(study), arm_styles(study), first)
+    return source_section(data, *read_results(study)[:2], read_source_results(study), arm_styles(study), first)

@@ -12,7 +12,13 @@ import pandas as pd
 from cxr_kd.data.image_sources import check_headline_source
 from cxr_kd.errors import ReportError
 from cxr_kd.evaluation.ablation import FILES, read_ablation
-from cxr_kd.evaluation.study_results import SOURCE_COLUMNS, SourceResults, read_results, read_source_results
+from cxr_kd.evaluation.study_results import (
+    COLUMNS,
+    SOURCE_COLUMNS,
+    SourceResults,
+    read_results,
+    read_source_results,
+)
 from cxr_kd.files import read_json
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of
@@ -39,6 +45,7 @@ class StudyFiles:
     histories: Mapping[str, Sequence[pd.DataFrame]]  # arm -> history.csv of each seed
     evaluations: pd.DataFrame
     comparisons: pd.DataFrame
+    with_teachers: pd.DataFrame
     explanations: Sequence[tuple[Path, str]]  # file, caption
     cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
     by_source: SourceResults | None  # if the images have sources
@@ -62,10 +69,10 @@ def read_study_files(study: Study) -> StudyFiles:
         if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
             raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
     by_source = SOURCE_COLUMNS if data["image_sources"] else ()
-    for name in ("evaluations.csv", "comparisons.csv", *by_source, *(FILES if study.ablation else ())):
+    for name in (*COLUMNS, *by_source, *(FILES if study.ablation else ())):
         _needed(study.runs_folder / name, "04_ablation")
-    evaluations, comparisons = read_results(study)
-    if set(evaluations["arm"]) != set(arms_of(study)):
+    results = read_results(study)
+    if set(results.evaluations["arm"]) != set(arms_of(study)):
         raise ReportError(
             f"{study.runs_folder / 'evaluations.csv'}: holds other networks than the study; run 04_ablation again"
         )
@@ -77,8 +84,9 @@ def read_study_files(study: Study) -> StudyFiles:
             arm: [pd.read_csv(_needed(study.run_folder(run) / "history.csv", "03_distill")) for run in runs]
             for arm, runs in arms_of(study).items()
         },
-        evaluations=evaluations,
-        comparisons=comparisons,
+        evaluations=results.evaluations,
+        comparisons=results.comparisons,
+        with_teachers=results.with_teachers,
         explanations=_explanations(study.runs_folder / "explanations"),
         cost=_cost(study),
         by_source=_by_source(study, data),

@@ -101,6 +101,11 @@ def estimate_text(value: float, low: float, high: float, *, signed: bool = False
     return f"{cell.text} {cell.detail}".strip().replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def p_text(p: float) -> str:
+    """Return a p-value as text: 0.042, <0.001, or a dash for NaN."""
+    return DASH if pd.isna(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def records(frame: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
     """Return the rows of a frame by the text in the column `key`, in order."""
     return {str(row[key]): {str(name): value for name, value in row.items()} for row in frame.to_dict("records")}

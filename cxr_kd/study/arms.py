@@ -45,7 +45,21 @@ def control_of(study: Study, arm: str) -> str | None:
     return next((name for name in alone if first[name].network == network), None)
 
 
-def controls(study: Study) -> dict[str, str]:
-    """Return the control of each distilled student that has one, without an ablation's variants."""
+def controls(study: Study) -> list[tuple[str, str]]:
+    """Return the pairs (control, distilled student) of arms, without an ablation's variants."""
     distilled = [arm for arm, runs in arms_of(study).items() if runs[0].role == "student distilled"]
-    return {arm: control for arm in distilled if (control := control_of(study, arm))}
+    return [(control, arm) for arm in distilled if (control := control_of(study, arm))]
+
+
+def taught(study: Study) -> list[tuple[str, str]]:
+    """Return the pairs (teacher, student) of arms: each distilled student, and its control, with each of its teachers.
+
+    Without an ablation's variants; each pair once, ordered by teacher, then as the students of the study.
+    """
+    arms = arms_of(study)
+    pairs = set()
+    for arm, runs in arms.items():
+        for teacher in study.teacher_runs(runs[0]):
+            pairs |= {(teacher.arm, student) for student in (arm, control_of(study, arm)) if student}
+    order = list(arms)
+    return sorted(pairs, key=lambda pair: (order.index(pair[0]), order.index(pair[1])))

@@ -125,6 +125,12 @@ class Evaluation(Settings):
 
     resamples: int = Field(default=1000, ge=20, le=1_000_000, description="bootstrap resamples over patients")
     minimum_positives: int = Field(default=10, ge=1, description="a finding with fewer is left out of the mean")
+    non_inferiority_margin: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="AUROC by which a student may be worse than its teacher; default: untested",
+    )
     headline_source: str | None = Field(
         default=None, description="source of the images that the report's headline is about; default: all images"
     )

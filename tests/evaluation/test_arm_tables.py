@@ -58,7 +58,7 @@ def test_sources_and_findings_that_are_too_small_say_why() -> None:
 
 def test_differences_within_a_source_are_paired_on_its_images() -> None:
     arms = {"alone": [predicted(1)], "distilled": [predicted(3)]}
-    table = within_sources(arms, lambda inside: compare_arms(inside, {"distilled": "alone"}, SETTINGS))
+    table = within_sources(arms, lambda inside: compare_arms(inside, [("alone", "distilled")], SETTINGS, [0]))
     alone = [Predictions(runs[0].frame.iloc[:60].reset_index(drop=True), METADATA) for runs in arms.values()]
     ours = table[table["source"] == "A"].drop(columns="source").reset_index(drop=True)
     assert (ours["first"] == "alone").all()

@@ -62,7 +62,9 @@ def test_resamples_equal_those_of_a_plain_loop_over_patients() -> None:
             [np.tile(np.flatnonzero(run.patients == p), n) for p, n in zip(patients, drawn[r], strict=True)]
         ).astype(int)
         for i in range(2):
-            assert result.resampled[0, i, r] == pytest.approx(roc_auc_score(run.labels[rows, i], run.logits[rows, i]))
+            assert result.resampled[0, 0, i, r] == pytest.approx(
+                roc_auc_score(run.labels[rows, i], run.logits[rows, i])
+            )
 
 
 def test_the_seed_determines_the_intervals() -> None:
@@ -143,7 +145,7 @@ def test_pairing_narrows_the_interval_and_a_difference_is_second_minus_first() -
 
 def test_several_seeds_are_averaged_within_a_resample() -> None:
     seeds = [predictions(seed=s) for s in (1, 2)]
-    both = compare([predictions(seed=0)], seeds, Evaluation(resamples=30)).set_index("finding")
+    both = compare([predictions(seed=0)] * 2, seeds, Evaluation(resamples=30)).set_index("finding")
     single = [compare(predictions(seed=0), run, Evaluation(resamples=30)).set_index("finding") for run in seeds]
     for finding in ("Effusion", MEAN):
         expected = np.mean([frame.loc[finding, "auroc_difference"] for frame in single])

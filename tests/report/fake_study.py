@@ -8,7 +8,7 @@ import pandas as pd
 
 from cxr_kd.evaluation.ablation import AGREEMENT_COLUMNS, compare_ablation, describe_arms
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
-from cxr_kd.evaluation.study_results import compare_study, evaluate_study, write_results
+from cxr_kd.evaluation.study_results import write_results
 from cxr_kd.explanation.examples import Example
 from cxr_kd.files import read_json, write_json
 from cxr_kd.report import data_figures, map_figures
@@ -70,8 +70,7 @@ def write_study(home: Path, kind: str, dataset: str, seeds: tuple[int, ...], tex
     write_json(study.runs_folder / "data.json", data_json(kind, dataset))
     for run in study.all_runs:
         write_run(study, run, kind, dataset)
-    evaluate_study(study).to_csv(study.runs_folder / "evaluations.csv", index=False)
-    compare_study(study).to_csv(study.runs_folder / "comparisons.csv", index=False)
+    write_results(study)
     if study.ablation:
         write_ablation(study)
     write_device(study)

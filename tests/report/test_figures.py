@@ -46,7 +46,7 @@ def test_roles_can_be_told_apart_without_colour_vision() -> None:
 
 def test_every_finding_and_arm_has_its_interval_and_left_out_ones_are_said(make_study) -> None:
     study = make_study()
-    evaluations, comparisons = read_results(study)
+    evaluations, comparisons, _ = read_results(study)
     styles = arm_styles(study)
     forest = figures.forest(evaluations, styles)
     for style in styles.values():
@@ -92,7 +92,7 @@ def test_learning_curves_draw_each_seed_and_cost_draws_each_arm(make_study) -> N
 
 def test_the_same_figure_is_the_same_file_whatever_the_settings(make_study) -> None:
     study = make_study()
-    evaluations, _ = read_results(study)
+    evaluations, *_ = read_results(study)
     first = to_svg(figures.mean_auroc(evaluations, arm_styles(study)))
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "black", "lines.linewidth": 9}):
         second = to_svg(figures.mean_auroc(evaluations, arm_styles(study)))
@@ -175,6 +175,6 @@ def test_findings_are_written_as_words() -> None:
 @pytest.mark.parametrize("side", ["validation", "test"])
 def test_a_figure_says_which_side_its_figures_are_from(make_study, side):
     study = make_study()
-    evaluations = evaluate_study(study).assign(side=side)
+    evaluations = evaluate_study(study).evaluations.assign(side=side)
     for figure in (figures.forest(evaluations, arm_styles(study)), figures.mean_auroc(evaluations, arm_styles(study))):
         assert f"on the {side} side" in figure.axes[0].get_xlabel()

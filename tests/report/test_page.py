@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cxr_kd.errors import ReportError, StorageError
-from cxr_kd.evaluation.study_results import compare_study, evaluate_study
+from cxr_kd.evaluation.study_results import write_results
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import read_json, write_json
 from cxr_kd.report.page import write_report
@@ -119,8 +119,7 @@ def test_a_study_in_which_nothing_can_be_scored_says_so(make_study) -> None:
     study = make_study()
     study.file.write_text(study.file.read_text().replace("minimum_positives: 10", "minimum_positives: 1000"))
     poor = load_study(study.file)
-    evaluate_study(poor).to_csv(poor.runs_folder / "evaluations.csv", index=False)
-    compare_study(poor).to_csv(poor.runs_folder / "comparisons.csv", index=False)
+    write_results(poor)
     text = write_report(poor).read_text()
     assert "no finding has enough positives to say what distillation from DenseNet-161 changes" in text
     assert "Effusion: 95 positives, fewer than 1000" in text

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_kd.evaluation.study_results import read_results
-from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.evaluation.study_results import read_results, write_results
+from cxr_kd.evaluation.uncertainty import MEAN, OVER_PATIENTS
 from cxr_kd.files import read_json
 from cxr_kd.report import tables
+from cxr_kd.report.comparison_tables import chance_table, teacher_table
 from cxr_kd.report.headline import badge, cost_sentences, headline
 from cxr_kd.report.published import (
     mean_table,
@@ -23,7 +24,8 @@ from cxr_kd.report.published import (
 )
 from cxr_kd.report.study_files import read_study_files
 from cxr_kd.report.style import arm_styles
-from cxr_kd.report.tables import Cell, Table, estimate, estimate_text
+from cxr_kd.report.tables import DASH, Cell, Table, estimate, estimate_text
+from cxr_kd.study import load_study
 
 FROM_CNN = "eeea_net_c2_from_densenet161"
 
@@ -46,7 +48,7 @@ def test_no_text_gets_into_a_table_as_markup(text: str) -> None:
 
 def test_results_are_the_numbers_of_the_files(make_study) -> None:
     study = make_study()
-    evaluations, comparisons = read_results(study)
+    evaluations, comparisons, _ = read_results(study)
     table = tables.results_table(evaluations, comparisons, arm_styles(study))
     means = evaluations[evaluations["finding"] == MEAN].set_index("arm")
     for arm, row in zip(arm_styles(study), table.rows, strict=True):
@@ -143,19 +145,21 @@ def test_the_papers_findings_and_cost_stand_beside_ours(make_study) -> None:
 
 
 def test_the_answer_follows_the_interval(make_study) -> None:
-    study = make_study()
+    study = make_study(seeds=(0, 1))
     comparisons, data = read_results(study)[1], read_json(study.runs_folder / "data.json")
     frame = comparisons[comparisons["second"] == FROM_CNN].copy()
-    mean = frame["finding"] == MEAN
+    mean, columns = frame["finding"] == MEAN, ["auroc_difference", "auroc_low", "auroc_high", "auroc_p_holm", "shown"]
     for values, verdict in [
-        ((0.02, 0.01, 0.03), "the student distilled from DenseNet-161 had a higher mean AUROC than alone: +0.020"),
-        ((-0.02, -0.03, -0.01), "had a lower mean AUROC than alone: −0.020"),
-        ((0.02, -0.01, 0.05), "no effect of distillation from DenseNet-161 on the student's mean AUROC could be shown"),
+        ((0.02, 0.01, 0.03, 0.004, True), "distilled from DenseNet-161 had a higher mean AUROC than alone: +0.020"),
+        ((-0.02, -0.03, -0.01, 0.004, True), "had a lower mean AUROC than alone: −0.020"),
+        ((0.02, -0.01, 0.05, 0.3, False), "no effect of distillation from DenseNet-161 on the student's mean AUROC"),
+        ((0.02, 0.001, 0.05, 0.07, False), "no effect of distillation from DenseNet-161 on the student's mean AUROC"),
     ]:
-        frame.loc[mean, ["auroc_difference", "auroc_low", "auroc_high"]] = values
+        frame.loc[mean, columns] = values
         sentence = headline(frame, arm_styles(study), data)
         assert sentence.startswith("On phantoms, ")
         assert verdict in sentence
+        assert ("corrected p 0.004" in sentence.replace("\N{NO-BREAK SPACE}", " ")) == values[-1]
     data["split"]["sides"]["test"]["patients"] = 29
     frame.loc[mean, ["auroc_difference", "auroc_low", "auroc_high"]] = (-0.02, -0.03, -0.01)
     assert "29 test patients are too few to say what distillation from DenseNet-161" in headline(
@@ -164,6 +168,55 @@ def test_the_answer_follows_the_interval(make_study) -> None:
     frame.loc[mean, "left_out"] = "no finding has enough positives and negatives"
     assert "no finding has enough positives" in headline(frame, arm_styles(study), data)
     assert "no student was trained both" in headline(frame.iloc[:0], arm_styles(study), data)
+
+
+def test_one_training_claims_nothing_about_the_method(make_study) -> None:
+    study = make_study(seeds=(0,))
+    comparisons, data = read_results(study)[1], read_json(study.runs_folder / "data.json")
+    frame = comparisons[comparisons["second"] == FROM_CNN].copy()
+    mean = frame["finding"] == MEAN
+    assert not frame["shown"].any()
+    for values, verdict in [
+        ((0.02, 0.01, 0.03), "the student distilled from DenseNet-161 had a higher mean AUROC than alone: +0.020"),
+        ((0.02, -0.01, 0.05), "the student distilled from DenseNet-161 and the same student alone could not be told"),
+    ]:
+        frame.loc[mean, ["auroc_difference", "auroc_low", "auroc_high"]] = values
+        sentence = headline(frame, arm_styles(study), data)
+        assert sentence.startswith("On phantoms, in one training of each network, the student")
+        assert verdict in sentence
+        assert "says nothing about the method" in sentence
+    assert chance_table(frame, arm_styles(study), study.seeds) is None
+
+
+def test_the_parts_of_chance_add_up_and_each_seed_is_there(make_study) -> None:
+    study = make_study(seeds=(0, 1))
+    comparisons = read_results(study).comparisons
+    table = chance_table(comparisons, arm_styles(study), study.seeds)
+    row = comparisons[(comparisons["finding"] == MEAN) & (comparisons["second"] == FROM_CNN)].iloc[0]
+    patients, trainings = row["auroc_se_patients"], row["auroc_se_trainings"]
+    cells = table.rows[0]
+    assert (cells[2], cells[3].text) == (f"{patients:.3f}", f"{trainings:.3f}")
+    assert cells[3].detail == f"({trainings**2 / (patients**2 + trainings**2):.0%} of the variance)"
+    assert len(cells[5].split(", ")) == 2
+
+
+def test_a_student_is_not_worse_than_its_teacher_only_within_a_stated_margin(make_study) -> None:
+    study = make_study(seeds=(0, 1))
+    table = teacher_table(read_results(study).with_teachers, arm_styles(study), study.evaluation)
+    assert {row[3] for row in table.rows} == {DASH}
+    assert "states no margin" in table.note
+    study.file.write_text(
+        study.file.read_text().replace("resamples: 100", "resamples: 100, non_inferiority_margin: 0.4")
+    )
+    stated = load_study(study.file)
+    frame = write_results(stated).with_teachers
+    assert frame.loc[frame["finding"] == MEAN, "non_inferior"].all()
+    table = teacher_table(read_results(stated).with_teachers, arm_styles(stated), stated.evaluation)
+    assert {row[3] for row in table.rows} == {"shown"}
+    one = frame.assign(interval=OVER_PATIENTS, non_inferior=False)
+    assert {row[3] for row in teacher_table(one, arm_styles(stated), stated.evaluation).rows} == {
+        "not tested: one training"
+    }
 
 
 def test_badges_and_cost_say_what_the_files_say(make_study) -> None:
