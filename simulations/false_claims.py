@@ -15,15 +15,12 @@ an effect in more than 5 % of the studies, beyond the Monte-Carlo error.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 
 from cxr_kd.evaluation.metrics import rank
-from cxr_kd.evaluation.mrmc import infer
-from cxr_kd.evaluation.resampling import ALPHA, holm, p_value, resample_patients
+from cxr_kd.evaluation.resampling import resample_patients
 from cxr_kd.study.settings import Evaluation
 
 FINDINGS = 14

@@ -107,7 +107,7 @@ def test_another_loss_weight_reruns_that_student_and_what_follows(project):
     planned = snakemake(project, "--dry-run")
     study.write_text(before)
     assert jobs(planned.stdout + planned.stderr) == {
-        "03_distill-eeea_net_c2_from_densenet121-seed0", "04_ablation", "05_explain", "06_device", "07_report",
+        "03_distill-eeea_net_c2_from_densenet121-seed0", "04_evaluate", "06_explain", "07_device", "08_report",
     }  # fmt: skip
 
 

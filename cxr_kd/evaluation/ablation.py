@@ -21,6 +21,7 @@ from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, compared_arms, control_of
 from cxr_kd.study.runs import Run
 
+NOTEBOOK = "05_ablation"  # which writes these files
 FILES = ("ablation.csv", "ablation-arms.csv")
 AGREEMENT_COLUMNS = tuple(f"agreement{part}{end}" for part in ("", "_difference") for end in ("", "_low", "_high"))
 CONTROL_COLUMNS = ("over_control", "over_control_low", "over_control_high")
@@ -87,10 +88,12 @@ def read_ablation(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises PredictionsError for a missing or damaged file, and for files that answer other questions than the study's.
     """
     paths = [study.runs_folder / name for name in FILES]
-    comparisons, arms = (read_table(path, columns) for path, columns in zip(paths, _columns(study), strict=True))
+    comparisons, arms = (
+        read_table(path, columns, NOTEBOOK) for path, columns in zip(paths, _columns(study), strict=True)
+    )
     stored = list(dict.fromkeys(zip(comparisons["question"], comparisons["arm"], strict=True)))
     if stored != question_arms(study) or set(arms["arm"]) != set(compared_arms(study)):
-        raise PredictionsError(f"{paths[0]}: answers other questions than the study's; run notebook 04_ablation again")
+        raise PredictionsError(f"{paths[0]}: answers other questions than the study's; run notebook 05_ablation again")
     return comparisons, arms
 
 

@@ -1,6 +1,6 @@
 """The results of a study as tables: every arm evaluated, and students compared with controls and teachers.
 
-If the images have sources, both are also given within each source. Notebook 04_ablation computes the tables from the
+If the images have sources, both are also given within each source. Notebook 04_evaluate computes the tables from the
 runs' predictions files and writes them; the report reads them.
 """
 
@@ -33,6 +33,7 @@ from cxr_kd.files import read_json, write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, arms_of, controls, taught
 
+NOTEBOOK = "04_evaluate"  # which writes these tables
 _ESTIMATES = tuple(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))
 _DIFFERENCES = tuple(
     f"{metric}_{part}"
@@ -181,23 +182,23 @@ def _source_counts(study: Study, predictions: ArmPredictions) -> Mapping[str, An
     return counts
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Return a table of results from a CSV file; an empty `left_out` is "", other empty cells are NaN.
+def read_table(path: Path, columns: Sequence[str], notebook: str = NOTEBOOK) -> pd.DataFrame:
+    """Return a table of results from a CSV file of `notebook`; an empty `left_out` is "", other empty cells are NaN.
 
     Raises PredictionsError if there is no such file, if it cannot be read as CSV, if one of `columns` is missing, or if
     one of them holds text in place of numbers.
     """
     if not path.is_file():
-        raise PredictionsError(f"{path}: there is no such file; run notebook 04_ablation of this study")
+        raise PredictionsError(f"{path}: there is no such file; run notebook {notebook} of this study")
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"source": str})  # a scanner may be "01"
     except (ValueError, OSError) as error:  # pandas' errors about content and encoding are ValueErrors
         raise PredictionsError(
-            f"{path}: not readable as CSV ({str(error).strip()}); run notebook 04_ablation again"
+            f"{path}: not readable as CSV ({str(error).strip()}); run notebook {notebook} again"
         ) from error
     if missing := [column for column in columns if column not in frame]:
-        raise PredictionsError(f"{path}: no column {', '.join(missing)}; run notebook 04_ablation again")
+        raise PredictionsError(f"{path}: no column {', '.join(missing)}; run notebook {notebook} again")
     numbers = frame[[column for column in columns if column not in _TEXTS]]
     if texts := [column for column in numbers if len(frame) and not is_numeric_dtype(numbers[column])]:
-        raise PredictionsError(f"{path}: column {texts[0]} must hold numbers; run notebook 04_ablation again")
+        raise PredictionsError(f"{path}: column {texts[0]} must hold numbers; run notebook {notebook} again")
     return frame.assign(left_out=frame["left_out"].fillna("")) if "left_out" in frame else frame

@@ -29,10 +29,11 @@ NOTEBOOKS = {
     "01_data": "The data",
     "02_teacher": "Training a teacher",
     "03_distill": "Training a student",
-    "04_ablation": "Comparing the networks",
-    "05_explain": "What the networks look at",
-    "06_device": "What the networks cost",
-    "07_report": "Writing this report",
+    "04_evaluate": "Comparing the networks",
+    "05_ablation": "Which part of the distillation matters",
+    "06_explain": "What the networks look at",
+    "07_device": "What the networks cost",
+    "08_report": "Writing this report",
 }
 
 
@@ -198,12 +199,12 @@ def _how_to_repeat(study: Study, files: StudyFiles) -> dict[str, Any]:
 
 
 def _notebooks(study: Study) -> list[tuple[str, str, str]]:
-    """Return link, name and title of each executed notebook; 07_report's page is written after the report."""
+    """Return link, name and title of each executed notebook; 08_report's page is written after the report."""
     trained = [f"{'02_teacher' if run.role == 'teacher' else '03_distill'}-{run.name}" for run in study.all_runs]
     names = sorted([*trained, *(name for name in NOTEBOOKS if name not in ("02_teacher", "03_distill"))])
     executed = [name for name in names if (study.report_folder / "notebooks" / f"{name}.html").is_file()]
-    if executed and "07_report" not in executed:
-        executed.append("07_report")
+    if executed and "08_report" not in executed:
+        executed.append("08_report")
     return [(f"notebooks/{name}.html", name, NOTEBOOKS[name.split("-")[0]]) for name in executed]
 
 

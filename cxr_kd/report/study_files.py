@@ -11,7 +11,7 @@ import pandas as pd
 
 from cxr_kd.data.image_sources import check_headline_source
 from cxr_kd.errors import ReportError
-from cxr_kd.evaluation.ablation import FILES, read_ablation
+from cxr_kd.evaluation import ablation, study_results
 from cxr_kd.evaluation.study_results import (
     COLUMNS,
     SOURCE_COLUMNS,
@@ -69,12 +69,14 @@ def read_study_files(study: Study) -> StudyFiles:
         if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
             raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
     by_source = SOURCE_COLUMNS if data["image_sources"] else ()
-    for name in (*COLUMNS, *by_source, *(FILES if study.ablation else ())):
-        _needed(study.runs_folder / name, "04_ablation")
+    for name in (*COLUMNS, *by_source):
+        _needed(study.runs_folder / name, study_results.NOTEBOOK)
+    for name in ablation.FILES if study.ablation else ():
+        _needed(study.runs_folder / name, ablation.NOTEBOOK)
     results = read_results(study)
     if set(results.evaluations["arm"]) != set(arms_of(study)):
         raise ReportError(
-            f"{study.runs_folder / 'evaluations.csv'}: holds other networks than the study; run 04_ablation again"
+            f"{study.runs_folder / 'evaluations.csv'}: holds other networks than the study; run 04_evaluate again"
         )
     return StudyFiles(
         data=data,
@@ -90,7 +92,7 @@ def read_study_files(study: Study) -> StudyFiles:
         explanations=_explanations(study.runs_folder / "explanations"),
         cost=_cost(study),
         by_source=_by_source(study, data),
-        ablation=read_ablation(study) if study.ablation else None,
+        ablation=ablation.read_ablation(study) if study.ablation else None,
     )
 
 
@@ -103,7 +105,7 @@ def _by_source(study: Study, data: Mapping[str, Any]) -> SourceResults | None:
     if set(zip(results.evaluations["source"], results.evaluations["arm"], strict=True)) != wanted:
         raise ReportError(
             f"{study.runs_folder / 'evaluations-by-source.csv'}: holds other networks or sources than the study; run "
-            "04_ablation again"
+            "04_evaluate again"
         )
     return results
 
@@ -118,20 +120,20 @@ def _data(study: Study) -> dict[str, Any]:
 
 def _explanations(folder: Path) -> list[tuple[Path, str]]:
     """Return the figures of explanations.json: [{"file": name in the folder, "caption": text}, ...]."""
-    listed = read_json(_needed(folder / "explanations.json", "05_explain"))
-    return [(_needed(folder / entry["file"], "05_explain"), entry["caption"]) for entry in listed]
+    listed = read_json(_needed(folder / "explanations.json", "06_explain"))
+    return [(_needed(folder / entry["file"], "06_explain"), entry["caption"]) for entry in listed]
 
 
 def _cost(study: Study) -> pd.DataFrame:
     """Return device.csv with one row per arm: that of its first seed, because all seeds have the same network."""
-    path = _needed(study.runs_folder / "device.csv", "06_device")
+    path = _needed(study.runs_folder / "device.csv", "07_device")
     frame = pd.read_csv(path)
     ratios = [f"latency_ratio{end}:{name}" for name in frame.get("network", ()) for end in ("", "_low", "_high")]
     if missing := [column for column in (*COST_COLUMNS, *dict.fromkeys(ratios)) if column not in frame]:
-        raise ReportError(f"{path}: no column {', '.join(missing)}; run 06_device again")
+        raise ReportError(f"{path}: no column {', '.join(missing)}; run 07_device again")
     arm_of_run = {run.name: arm for arm, runs in arms_of(study).items() for run in runs}
     if unknown := sorted(set(frame["run"]) - set(arm_of_run)):
-        raise ReportError(f"{path}: the study has no run {unknown[0]!r}; run 06_device again")
+        raise ReportError(f"{path}: the study has no run {unknown[0]!r}; run 07_device again")
     return frame.assign(arm=frame["run"].map(arm_of_run)).drop_duplicates("arm").reset_index(drop=True)
 
 

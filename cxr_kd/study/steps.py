@@ -48,19 +48,20 @@ def steps(study: Study) -> tuple[Step, ...]:
     students = [_student(study, run, data, teachers) for run in study.all_runs if run.role != "teacher"]
     trained = (*teachers.values(), *students)
     evaluation = study.evaluation.model_dump()
-    asked = {**evaluation, "ablation": study.ablation.model_dump() if study.ablation else None}
-    ablation = Step("04_ablation", file, needs=trained, settings={**asked, "code": code})
-    explain = Step("05_explain", file, needs=trained, settings={**study.explanation.model_dump(), "code": code})
+    evaluate = Step("04_evaluate", file, needs=trained, settings={**evaluation, "code": code})
+    asked = {"ablation": study.ablation.model_dump()} if study.ablation else {}
+    ablation = [Step("05_ablation", file, (evaluate,), {**evaluation, **asked, "code": code})] if study.ablation else []
+    explain = Step("06_explain", file, needs=trained, settings={**study.explanation.model_dump(), "code": code})
     device = Step(
-        "06_device", file, needs=trained, settings={**study.device.model_dump(), "code": code}, exclusive=True
+        "07_device", file, needs=trained, settings={**study.device.model_dump(), "code": code}, exclusive=True
     )
     report = Step(
-        "07_report",
+        "08_report",
         file,
-        needs=(ablation, explain, device),
-        settings={**asked, "title": study.title, "question": study.question, "code": code},
+        needs=(evaluate, *ablation, explain, device),
+        settings={**evaluation, **asked, "title": study.title, "question": study.question, "code": code},
     )
-    return (data, *trained, ablation, explain, device, report)
+    return (data, *trained, evaluate, *ablation, explain, device, report)
 
 
 def _teacher(study: Study, run: Run, data: Step) -> Step:

@@ -38,11 +38,11 @@ def test_an_arm_may_be_called_na_and_an_empty_reason_is_text(path):
 )
 def test_a_damaged_file_is_refused_with_what_to_do(path, content, message):
     path.write_bytes(content)
-    with pytest.raises(PredictionsError, match=rf"evaluations\.csv: {message}.*; run notebook 04_ablation again"):
+    with pytest.raises(PredictionsError, match=rf"evaluations\.csv: {message}.*; run notebook 04_evaluate again"):
         read_table(path, COLUMNS)
 
 
 def test_a_missing_file_is_named(path):
     path.unlink()
-    with pytest.raises(PredictionsError, match=r"evaluations\.csv: there is no such file; run notebook 04_ablation"):
+    with pytest.raises(PredictionsError, match=r"evaluations\.csv: there is no such file; run notebook 04_evaluate"):
         read_table(path, COLUMNS)

@@ -222,5 +222,5 @@ def write_pictures(study: Study) -> None:
     write_json(folder / "explanations.json", [{"file": "explained.png", "caption": "Artificial maps over noise."}])
     pages = study.report_folder / "notebooks"
     pages.mkdir(parents=True, exist_ok=True)
-    for name in ("01_data", "02_teacher-densenet161-seed0", "05_explain"):
+    for name in ("01_data", "02_teacher-densenet161-seed0", "06_explain"):
         (pages / f"{name}.html").write_text("<!doctype html><title>an executed notebook</title>")

@@ -123,7 +123,7 @@ def test_cost_counts_the_teacher_and_its_answers(study):
 def test_files_of_another_ablation_are_refused(study):
     path = study.runs_folder / "ablation.csv"
     pd.read_csv(path).replace("How many views?", "Another question?").to_csv(path, index=False)
-    with pytest.raises(PredictionsError, match="answers other questions than the study's; run notebook 04_ablation"):
+    with pytest.raises(PredictionsError, match="answers other questions than the study's; run notebook 05_ablation"):
         read_ablation(study)
     path.unlink()
     with pytest.raises(PredictionsError, match=r"ablation\.csv: there is no such file"):

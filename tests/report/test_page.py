@@ -27,7 +27,7 @@ def test_the_report_is_one_file_that_needs_nothing_else(report: Path) -> None:
     assert all(source.startswith("data:image/") for source in sources)
     links = [link for link in re.findall(r'href="([^"]*)"', text) if not link.startswith("#")]
     assert links == [
-        f"notebooks/{n}.html" for n in ("01_data", "02_teacher-densenet161-seed0", "05_explain", "07_report")
+        f"notebooks/{n}.html" for n in ("01_data", "02_teacher-densenet161-seed0", "06_explain", "08_report")
     ]
     assert all((report.parent / link).is_file() for link in links[:-1])
     anchors = set(re.findall(r'href="#([^"]*)"', text))
@@ -135,11 +135,11 @@ def test_a_study_in_which_nothing_can_be_scored_says_so(make_study) -> None:
         ("data.json", "01_data"),
         ("densenet161-seed0/card.json", "02_teacher"),
         ("eeea_net_c2_alone-seed0/card.json", "03_distill"),
-        ("evaluations.csv", "04_ablation"),
-        ("comparisons.csv", "04_ablation"),
-        ("explanations/explanations.json", "05_explain"),
-        ("explanations/explained.png", "05_explain"),
-        ("device.csv", "06_device"),
+        ("evaluations.csv", "04_evaluate"),
+        ("comparisons.csv", "04_evaluate"),
+        ("explanations/explanations.json", "06_explain"),
+        ("explanations/explained.png", "06_explain"),
+        ("device.csv", "07_device"),
     ],
 )
 def test_a_missing_file_is_named_with_the_notebook_that_writes_it(make_study, file: str, notebook: str) -> None:

@@ -75,5 +75,5 @@ def test_missing_and_mixed_files_are_named(make_study) -> None:
     with pytest.raises(PredictionsError, match="no such predictions file"):
         evaluate_study(study)
     (study.runs_folder / "evaluations.csv").unlink()
-    with pytest.raises(PredictionsError, match=r"evaluations\.csv: .*04_ablation"):
+    with pytest.raises(PredictionsError, match=r"evaluations\.csv: .*04_evaluate"):
         read_results(study)

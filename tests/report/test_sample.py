@@ -136,7 +136,7 @@ def no_commit(study: Study) -> None:
     ("damage", "message"),
     [
         (no_report, r"index.html: there is no such file; run `make study STUDY=studies/artificial.yaml` first"),
-        (no_device, r"device.csv: there is no such file; run notebook 06_device of this study first"),
+        (no_device, r"device.csv: there is no such file; run notebook 07_device of this study first"),
         (newer_results, r"index.html: older than .*evaluations.csv; run `make study .* again"),
         (half_a_page, r"not a whole report of this version; remove it and run `make study"),
         (a_link, r"links to more.html, which the sample does not have"),

@@ -122,7 +122,7 @@ def test_many_sources_are_named_and_the_largest_shown(make_study, monkeypatch) -
 def test_a_missing_file_is_named(make_study, file: str) -> None:
     study = add_sources(make_study())
     (study.runs_folder / file).unlink()
-    with pytest.raises(ReportError, match=rf"{file}: there is no such file; run notebook 04_ablation"):
+    with pytest.raises(ReportError, match=rf"{file}: there is no such file; run notebook 04_evaluate"):
         write_report(study)
 
 
