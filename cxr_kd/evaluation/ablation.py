@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.bootstrap import MEAN, METRICS
 from cxr_kd.evaluation.study_results import COLUMNS, read_predictions, read_table
-from cxr_kd.evaluation.uncertainty import MEAN, METRICS, compare, correct_over_comparisons
+from cxr_kd.evaluation.uncertainty import compare, correct_over_comparisons
 from cxr_kd.files import read_json, write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, compared_arms, control_of

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.mrmc import OVER_BOTH
 from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.uncertainty import OVER_BOTH, compare, correct_over_comparisons, evaluate
+from cxr_kd.evaluation.uncertainty import compare, correct_over_comparisons, evaluate
 from cxr_kd.study.settings import Evaluation
 
 ArmPredictions = Mapping[str, Sequence[Predictions]]  # arm -> one per seed, all on the same images

@@ -8,7 +8,7 @@ Sources: the variance is that of Obuchowski and Rockette, Communications in Stat
 random cases. The number of standard errors is that of Cochran and Cox, Experimental Designs (1950), for a mean with two
 variances of which one is estimated from few values. Hillis's degrees of freedom (Statistics in Medicine 26, 2007) are
 for more readers than a study has trainings: with three, and the trainings as the main source of chance, a test at 5 %
-claims an effect in 7 % of studies without one (`simulations/false_claims.py`).
+claims an effect in 7 % of studies without one (`simulations/training_noise.py`).
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cxr_kd.evaluation.resampling import interval
 
+OVER_PATIENTS, OVER_BOTH = "patients", "patients and trainings"  # what an interval covers: the column `interval`
 LEVEL = 0.95
-_SMALLEST_P = 1e-12
+SMALLEST_P = 1e-12  # a smaller p is given as this
 
 
 @dataclass(frozen=True, eq=False)
 class Inference:
     """A value averaged over S trainings, with its 95 % interval; every array has the shape (...) of one value.
 
+    covers: OVER_PATIENTS for one training, OVER_BOTH for several.
     estimate: the mean over the trainings.
     low, high: the interval over patients and trainings; for one training, the percentile interval over patients.
     p: two-sided, of "the value is 0"; NaN for one training, which does not show how far another would move the value.
@@ -34,6 +37,7 @@ class Inference:
     se_trainings: the standard error that other trainings cause beyond it; NaN for one training.
     """
 
+    covers: str
     estimate: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -42,52 +46,66 @@ class Inference:
     se_trainings: np.ndarray
 
 
-def infer(estimates: np.ndarray, resampled: np.ndarray, *, bounded: bool = False) -> Inference:
+def infer(
+    estimates: np.ndarray, resampled: np.ndarray, *, patient_degrees: ArrayLike = np.inf, bounded: bool = False
+) -> Inference:
     """Return the mean over trainings with an interval that covers other patients and other trainings.
 
     `estimates` (S, ...) has one value per training, `resampled` (S, ..., R) the same value in R resamples of the
     patients, the same resamples for every training. For a comparison, the value is the difference of two networks with
-    the same seed. Resamples in which a value is undefined (NaN) are left out. `bounded`: the values are from 0 to 1,
-    and the interval is computed for their log-odds, so that it stays inside.
+    the same seed. Resamples in which a value is undefined (NaN) are left out. `patient_degrees` (...): the degrees of
+    freedom of the patients' variance; few if a finding has few positive patients (`simulations/false_calls.py`).
+    `bounded`: the values are from 0 to 1, and the interval is computed for their log-odds, so that it stays inside.
 
     The variance of the mean is V/S + C: V is the sample variance of the values over the trainings, and C, not below 0,
     the mean covariance over patients of two trainings. V also holds the part of the patients' chance that differs from
     training to training, so nothing is counted twice. The interval is the mean plus or minus k standard errors, with
-    k = (C z + V/S t) / (C + V/S), z of the normal distribution and t of the t distribution with S - 1 degrees of
-    freedom: z if only the patients cause chance, t if only the trainings do.
+    k = (C u + V/S t) / (C + V/S): u and t are quantiles of t distributions with `patient_degrees` and S - 1 degrees of
+    freedom. So k is u if only the patients cause chance, and t if only the trainings do.
     """
-    count, mean, patients = len(estimates), estimates.mean(axis=0), _variance(resampled.mean(axis=0))
+    count, mean, patients = len(estimates), estimates.mean(axis=0), variance(resampled.mean(axis=0))
     if count == 1:
         unknown = np.full(mean.shape, np.nan)
-        return Inference(mean, *interval(resampled[0]), unknown, np.sqrt(patients), unknown)
+        return Inference(OVER_PATIENTS, mean, *interval(resampled[0]), unknown, np.sqrt(patients), unknown)
     trainings = estimates.var(axis=0, ddof=1) / count
     # The variance of the mean of S resampled values is (mean variance + (S - 1) mean covariance) / S.
-    own = np.stack([_variance(each) for each in resampled]).mean(axis=0)
+    own = np.stack([variance(each) for each in resampled]).mean(axis=0)
     shared = np.maximum((count * patients - own) / (count - 1), 0)
     beyond = np.sqrt(np.maximum(trainings + shared - patients, 0))
-    half = _standard_errors(np.asarray(1 - LEVEL), shared, trainings, count) * np.sqrt(shared + trainings)
+    chance = _Chance(shared, trainings, np.asarray(patient_degrees, dtype=np.float64), count - 1)
+    half = chance.half_width(np.asarray(1 - LEVEL))
     low, high = _log_odds_interval(mean, half) if bounded else (mean - half, mean + half)
-    return Inference(mean, low, high, _p_value(mean, shared, trainings, count), np.sqrt(patients), beyond)
+    return Inference(OVER_BOTH, mean, low, high, chance.p_value(mean), np.sqrt(patients), beyond)
 
 
-def _standard_errors(level: np.ndarray, shared: np.ndarray, trainings: np.ndarray, count: int) -> np.ndarray:
-    """The number k of standard errors for a two-sided level; of the normal distribution if both variances are 0."""
-    from scipy.special import ndtri, stdtrit  # slow to import
+@dataclass(frozen=True, eq=False)
+class _Chance:
+    """The two variances of a mean over trainings, (...) each, and their degrees of freedom."""
 
-    total = shared + trainings
-    share = np.divide(trainings, total, out=np.zeros_like(total), where=total > 0)
-    return -(1 - share) * ndtri(level / 2) - share * stdtrit(count - 1, level / 2)
+    patients: np.ndarray
+    trainings: np.ndarray
+    patient_degrees: np.ndarray
+    training_degrees: int
 
+    def half_width(self, level: np.ndarray) -> np.ndarray:
+        """Return half of the width of the interval that leaves out a share `level`."""
+        from scipy.special import ndtri, stdtrit  # slow to import
 
-def _p_value(mean: np.ndarray, shared: np.ndarray, trainings: np.ndarray, count: int) -> np.ndarray:
-    """The level at which the interval just holds 0, by bisection of its logarithm; NaN where the mean is NaN."""
-    se = np.sqrt(shared + trainings)
-    low, high = np.full(mean.shape, np.log(_SMALLEST_P)), np.zeros(mean.shape)
-    for _ in range(60):
-        middle = (low + high) / 2
-        excludes = np.abs(mean) > _standard_errors(np.exp(middle), shared, trainings, count) * se
-        low, high = np.where(excludes, low, middle), np.where(excludes, middle, high)
-    return np.where(np.isnan(mean), np.nan, np.where(mean == 0, 1.0, np.exp(high)))
+        total = self.patients + self.trainings
+        share = np.divide(self.trainings, total, out=np.zeros_like(total), where=total > 0)
+        few = np.where(np.isinf(self.patient_degrees), 1.0, self.patient_degrees)
+        of_patients = np.where(np.isinf(self.patient_degrees), ndtri(level / 2), stdtrit(few, level / 2))
+        of_trainings = stdtrit(self.training_degrees, level / 2)
+        return -((1 - share) * of_patients + share * of_trainings) * np.sqrt(total)
+
+    def p_value(self, mean: np.ndarray) -> np.ndarray:
+        """Return the level whose interval just holds 0, by bisection of its logarithm; NaN where the mean is NaN."""
+        low, high = np.full(mean.shape, np.log(SMALLEST_P)), np.zeros(mean.shape)
+        for _ in range(60):
+            middle = (low + high) / 2
+            excludes = np.abs(mean) > self.half_width(np.exp(middle))
+            low, high = np.where(excludes, low, middle), np.where(excludes, middle, high)
+        return np.where(np.isnan(mean), np.nan, np.where(mean == 0, 1.0, np.exp(high)))
 
 
 def _log_odds_interval(mean: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,11 +119,21 @@ def _log_odds_interval(mean: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, 
     return np.where(np.isnan(mean), np.nan, low), np.where(np.isnan(mean), np.nan, high)
 
 
-def _variance(resampled: np.ndarray) -> np.ndarray:
-    """The variance over the last axis, without undefined resamples; NaN if fewer than two are defined."""
+def variance(resampled: np.ndarray) -> np.ndarray:
+    """Return the variance over the last axis, without undefined resamples; NaN if fewer than two are defined."""
     defined = np.isfinite(resampled)
     count = defined.sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(defined, resampled, 0).sum(axis=-1) / count
         squares = np.where(defined, resampled - mean[..., None], 0) ** 2
         return np.where(count > 1, squares.sum(axis=-1) / (count - 1), np.nan)
+
+
+def degrees_of_mean(variances: np.ndarray, degrees: np.ndarray) -> float:
+    """Return the degrees of freedom of a mean of values with these variances and degrees of freedom, (L,) each.
+
+    Values without a variance (NaN) are left out. Source: Satterthwaite, Biometrics Bulletin 2 (1946).
+    """
+    known = np.isfinite(variances)
+    squares = (variances[known] ** 2 / degrees[known]).sum()
+    return float(variances[known].sum() ** 2 / squares) if squares > 0 else np.inf

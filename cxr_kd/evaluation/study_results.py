@@ -27,8 +27,8 @@ from cxr_kd.evaluation.arm_tables import (
     source_only,
     within_sources,
 )
+from cxr_kd.evaluation.bootstrap import METRICS, check_same_images
 from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.uncertainty import METRICS, check_same_images
 from cxr_kd.files import read_json, write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, arms_of, controls, taught

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.resampling import ALPHA
-from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.models import registry
 from cxr_kd.report.headline import FEW_PATIENTS
 from cxr_kd.report.style import ArmStyle, finding_name, style_of

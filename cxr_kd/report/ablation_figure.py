@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.report.ablation import Variant
 from cxr_kd.report.style import INK, MUTED, RULE, StudyFigure, styled
 

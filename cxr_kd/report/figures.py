@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.resampling import ALPHA
-from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.report.style import INK, METRIC_NAMES, MUTED, RULE, ArmStyle, StudyFigure, finding_name, styled
 from cxr_kd.report.tables import thread_count
 

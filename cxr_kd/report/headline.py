@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_kd.evaluation.uncertainty import MEAN, OVER_PATIENTS
+from cxr_kd.evaluation.bootstrap import MEAN
+from cxr_kd.evaluation.mrmc import OVER_PATIENTS
 from cxr_kd.report.style import ArmStyle
 from cxr_kd.report.tables import estimate_text, p_text, records
 

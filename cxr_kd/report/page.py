@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.resampling import ALPHA
-from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import check_room, written_whole
 from cxr_kd.report import ablation, comparison_tables, data_figures, data_tables, figures, tables
 from cxr_kd.report.ablation_figure import ablation_figure

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.report.style import ArmStyle, finding_name
 from cxr_kd.report.tables import DASH, Cell, Table, estimate, records, thread_count
 

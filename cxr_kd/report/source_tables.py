@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.study_results import SourceResults
-from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.report.style import ArmStyle
 from cxr_kd.report.tables import DASH, Cell, Table, estimate, estimate_text, records
 

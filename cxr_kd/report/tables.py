@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from cxr_kd.evaluation.uncertainty import MEAN
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.report.style import METRIC_NAMES, ArmStyle, finding_name
 
 Styles = Mapping[str, ArmStyle]

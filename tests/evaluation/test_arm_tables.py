@@ -6,8 +6,9 @@ import pytest
 
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.arm_tables import compare_arms, evaluate_arms, source_only, within_sources
+from cxr_kd.evaluation.bootstrap import MEAN, check_same_images
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
-from cxr_kd.evaluation.uncertainty import MEAN, check_same_images, compare, evaluate
+from cxr_kd.evaluation.uncertainty import compare, evaluate
 from cxr_kd.study.settings import Evaluation
 
 FINDINGS = ("Mass", "Edema")

@@ -9,8 +9,9 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.bootstrap import MEAN, bootstrap, check_same_images
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
-from cxr_kd.evaluation.uncertainty import MEAN, bootstrap, check_same_images, compare, evaluate
+from cxr_kd.evaluation.uncertainty import compare, evaluate
 from cxr_kd.study.settings import Evaluation
 
 FINDINGS = ("Effusion", "Mass", "Hernia")

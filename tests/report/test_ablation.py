@@ -9,9 +9,10 @@ from fake_study import ABLATION, write_study
 
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.ablation import compare_ablation, describe_arms, question_arms, read_ablation
+from cxr_kd.evaluation.bootstrap import MEAN, bootstrap_difference
 from cxr_kd.evaluation.resampling import holm, p_value
 from cxr_kd.evaluation.study_results import read_predictions
-from cxr_kd.evaluation.uncertainty import MEAN, bootstrap_difference, compare
+from cxr_kd.evaluation.uncertainty import compare
 from cxr_kd.report import ablation
 from cxr_kd.report.page import write_report
 from cxr_kd.study import load_study

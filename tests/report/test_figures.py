@@ -10,8 +10,8 @@ from fake_study import FINDINGS, explained, labels, radiograph
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.study_results import evaluate_study, read_results
-from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.explanation.examples import Example
 from cxr_kd.report import data_figures, figures, map_figures
 from cxr_kd.report.study_files import read_study_files

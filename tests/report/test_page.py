@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from cxr_kd.errors import ReportError, StorageError
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.study_results import write_results
-from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import read_json, write_json
 from cxr_kd.report.page import write_report
 from cxr_kd.study import load_study

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.study_results import evaluate_study, read_predictions, read_results
-from cxr_kd.evaluation.uncertainty import MEAN, compare, evaluate
+from cxr_kd.evaluation.uncertainty import compare, evaluate
 from cxr_kd.study import load_study
 from cxr_kd.study.arms import arms_of, controls, taught
 

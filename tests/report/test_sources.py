@@ -8,8 +8,8 @@ import pytest
 from fake_study import add_sources
 
 from cxr_kd.errors import PredictionsError, ReportError, StudyError
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.study_results import SOURCE_COLUMNS, read_source_results, write_results
-from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.files import read_json, write_json
 from cxr_kd.report import data_tables, run_views
 from cxr_kd.report.page import write_report

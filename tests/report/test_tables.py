@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxr_kd.evaluation.bootstrap import MEAN
+from cxr_kd.evaluation.mrmc import OVER_PATIENTS
 from cxr_kd.evaluation.study_results import read_results, write_results
-from cxr_kd.evaluation.uncertainty import MEAN, OVER_PATIENTS
 from cxr_kd.files import read_json
 from cxr_kd.report import tables
 from cxr_kd.report.comparison_tables import chance_table, teacher_table
