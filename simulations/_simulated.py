@@ -99,7 +99,7 @@ def bootstrap_intervals(value: DeLong, resampled: np.ndarray) -> dict[str, Inter
 
 
 def bca(value: DeLong, resampled: np.ndarray) -> Interval:
-    """Return the bias-corrected and accelerated interval (Efron, JASA 82, 1987), its acceleration from the influence."""
+    """Return the BCa interval (Efron, JASA 82, 1987); the influence gives its acceleration."""
     defined = resampled[np.isfinite(resampled)]
     below = ((defined < value.auroc[0]) + 0.5 * (defined == value.auroc[0])).mean()
     influence = value.influence[:, 0]

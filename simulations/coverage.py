@@ -1,10 +1,11 @@
 """How often 95 % intervals of AUROC, and of the paired difference of two networks, cover the true value.
 
 Test sets are simulated (`_simulated.py`): about 5 to 2,000 positive images, 1 image or 1 to 10 images per patient, two
-networks of moderate and of high AUROC. Each interval is computed for each test set; those that need a bootstrap only for
-some of them, because it is slow. The table gives the share of intervals that hold the true value in %, with its
-Monte-Carlo standard error, and in brackets their mean width. A test set without an interval (perfect separation) counts
-as not covered. `!` marks a coverage that is not 93 to 97 %, given the Monte-Carlo error; `*` the recommended intervals.
+networks of moderate and of high AUROC. Each interval is computed for each test set. Those that need a bootstrap are
+computed only for some of them, because it is slow. The table gives the share of intervals that hold the true value in
+%, with its Monte-Carlo standard error, and in brackets their mean width. A test set without an interval (perfect
+separation) counts as not covered. `!` marks a coverage that is not 93 to 97 %, given the Monte-Carlo error; `*` the
+recommended intervals.
 
 Exits with 1 if a recommended interval does not cover 93 to 97 % at 50 positives or more.
 """
@@ -118,7 +119,7 @@ def summary(
 
 def table(found: list[Coverage], of: str) -> Iterator[str]:
     """Yield the lines of the table of AUROC or of the difference: a header, then one line per kind of test set."""
-    kinds_found = list(dict.fromkeys(each.readers for each in found))
+    kinds_found = list(dict.fromkeys(each.readers for each in found if each.of == of))
     names = list(dict.fromkeys(each.interval for each in found if each.of == of))
     marked = [f"{name} *" if RECOMMENDED[of] == name else name for name in names]
     yield f"{of}: AUROCs  images  positives (patients)  " + "  ".join(f"{name:>19}" for name in marked)

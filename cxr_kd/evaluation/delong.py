@@ -5,9 +5,9 @@ other patients from how much each patient moves it. It needs no resampling, and 
 
 What a caller does:
 
-- one AUROC with its interval: `delong(...)`, then `logit_interval(result.auroc, result.standard_error, result.degrees)`;
-- a paired difference: `delong(...).combined([-1, 1])`, then `wald_interval` and `p_value`;
-- a mean over seeds: `combined` with equal weights; a difference of two such means, in one step: `[-1/2, -1/2, 1/2, 1/2]`;
+- one AUROC: `delong(...)`, then `logit_interval(result.auroc, result.standard_error, result.degrees)`;
+- a paired difference: `delong(...).combined([-1, 1])`, then `wald_interval` and `p_value` in the same way;
+- a mean over seeds: `combined` with equal weights; a difference of such means: weights -1/2, -1/2, 1/2, 1/2;
 - a mean over findings: `mean_over_findings` of one result per finding, after `combined`.
 
 `simulations/coverage.py` measures how often the intervals cover, `simulations/false_calls.py` how often the test errs.
@@ -74,8 +74,8 @@ class DeLong:
 def delong(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> DeLong:
     """Return the AUROC of K networks for one finding, with their covariance over patients.
 
-    labels: (N,), 1, 0 or NaN (left out). scores: (N, K), or (N,) for one network. patients: (N,), the id of each image's
-    patient. Ties count half. Raises PredictionsError for other shapes or labels and for scores that are NaN.
+    labels: (N,), 1, 0 or NaN (left out). scores: (N, K), or (N,) for one network. patients: (N,), each image's patient
+    id. Ties count half. Raises PredictionsError for other shapes or labels and for scores that are NaN.
     """
     label, score, number, patient_count = _checked(labels, scores, patients)
     positive, negative = label == 1, label == 0

@@ -102,12 +102,12 @@ def test_the_standard_error_is_about_that_of_the_bootstrap_over_patients() -> No
     first, second, patients = images(1500, 400, seed=1)
     third, fourth, _ = images(1500, 400, seed=2)
     labels, findings = np.stack([first, third], axis=1), ("Effusion", "Mass")
-    runs = [predictions(labels, np.stack([second[:, k], fourth[:, k]], axis=1), patients, f"densenet121-seed{k}", findings)
-            for k in (0, 1)]  # fmt: skip
-    settings = Evaluation(resamples=1000)
+    scores = [np.stack([second[:, k], fourth[:, k]], axis=1) for k in (0, 1)]
+    runs = [predictions(labels, scores[k], patients, f"densenet121-seed{k}", findings) for k in (0, 1)]
+    how = Evaluation(resamples=1000)
     ours = [delong(first, second, patients), delong(third, fourth, patients)]
     ours.append(mean_over_findings(ours))
-    for weights, theirs in (([1, 0], bootstrap(runs[0], settings)), ([-1, 1], bootstrap_difference(*runs, settings))):
+    for weights, theirs in (([1, 0], bootstrap(runs[0], how)), ([-1, 1], bootstrap_difference(*runs, how))):
         combined = [each.combined(weights) for each in ours[:2]]
         combined.append(mean_over_findings(combined))
         np.testing.assert_allclose([each.auroc[0] for each in combined], theirs.estimate[0], atol=1e-12)
