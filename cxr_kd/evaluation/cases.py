@@ -86,8 +86,8 @@ class Cases:
 
         `left_out` replaces the reason in the counts if it has none.
         """
-        counts = self.counts[self.counts["finding"] == finding].iloc[0].to_dict()
-        counts["left_out"] = counts["left_out"] or left_out
+        row = self.counts[self.counts["finding"] == finding].iloc[0]
+        counts = {column: row[column] for column in COUNTS} | {"left_out": row["left_out"] or left_out}
         length = max([len(value) for value in columns.values() if not _is_single(value)], default=1)
         return pd.DataFrame({**counts, **columns}, index=range(length))
 

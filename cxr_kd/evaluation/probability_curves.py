@@ -89,7 +89,8 @@ def _reliability(cases: Cases, maps: Sequence[Recalibration], finding: str, meth
     binned = [Binned.of(one, expit(own), equal_count_bins(expit(own), CURVE_BINS))
               for one, own in zip(scored, logits, strict=True)]  # fmt: skip
     yield cases.rows(finding, {**fixed, "curve": "bins", **_bins(binned)})
-    points = np.linspace(*np.mean([np.percentile(own, OUTER) for own in logits], axis=0), SMOOTH_POINTS)
+    low, high = np.mean([np.percentile(own, OUTER) for own in logits], axis=0)
+    points = np.linspace(low, high, SMOOTH_POINTS)
     smooth = np.stack([smooth_curve(one, own, points) for one, own in zip(scored, logits, strict=True)])
     columns = {"predicted": expit(points), **summarise("observed", smooth, SHARE), "share": np.nan}
     yield cases.rows(finding, {**fixed, "curve": "smooth", **columns})

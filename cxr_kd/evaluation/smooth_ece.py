@@ -15,7 +15,7 @@ from cxr_kd.evaluation.cases import Scored
 SMALLEST_WIDTH = 0.001  # the search ends here
 HALVINGS = 10
 EPSILON = 1e-4  # images; added to the density, as relplot does
-MESH = 256  # largest number of points at which the resamples are evaluated
+MESH = 128  # largest number of points at which the resamples are evaluated
 
 
 def smooth_ece(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
