@@ -1,7 +1,7 @@
 """Tables of the probabilities: calibration, operating points, accuracy and F1, other prevalences, net benefit.
 
-Each takes a table of `evaluation.probabilities` with the column `arm`, and shows one arm. A finding that is left out has
-the reason in place of values.
+Each takes a table of `evaluation.probabilities` with the column `arm`, and shows one arm. A finding that is left out
+has the reason in place of values.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import pandas as pd
 
 from cxr_kd.evaluation.confusion import RAW_HALF
 from cxr_kd.evaluation.operating_points import RULES
-from cxr_kd.report.finding_panels import drawn_from, only
+from cxr_kd.report.finding_panels import covered, drawn_from, only
 from cxr_kd.report.style import ArmStyle, finding_name
 from cxr_kd.report.tables import Cell, Table, estimate
 
 METHOD_NAMES = {"raw": "raw score", "temperature": "temperature scaling", "platt": "Platt scaling",
                 "prevalence": "prevalence correction"}  # fmt: skip
 WHY_NOT_ACCURACY = (
-    "Accuracy and F1 are printed because the paper prints them. They mislead: most images do not have a given finding, so "
-    "a network that finds nothing has a high accuracy, and both move with the prevalence and with the threshold. Compare "
-    "each accuracy with that of no finding for everyone."
+    "Accuracy and F1 are printed because the paper prints them. They mislead: most images do not have a given finding, "
+    "so calling nothing has a high accuracy, and both change with the prevalence and with the threshold. Compare each "
+    "accuracy with that of no finding for everyone."
 )
 RAW_IS_NO_PROBABILITY = (
-    "A raw score (the sigmoid of a logit) is not a probability of the finding, and 0.5 is not its operating point. Use the "
-    "thresholds chosen on validation, or recalibrated probabilities."
+    "A raw score (the sigmoid of a logit) is not a probability of the finding, and 0.5 is not its operating point. Use "
+    "the thresholds chosen on validation, or recalibrated probabilities."
 )
 Row = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ def calibration_table(calibration: pd.DataFrame, style: ArmStyle) -> Table:
         "Brier skill": lambda row: _estimate(row, "brier_skill", signed=True),
     }
     note = (
-        f"{drawn_from(rows)} ECE over {rows['binning'].iloc[0]}; by chance: what a perfectly calibrated network would "
+        f"{_origin(rows)} ECE over {rows['binning'].iloc[0]}; by chance: what a perfectly calibrated network would "
         f"have. Best: intercept 0, slope 1, observed / expected 1, errors 0. {RAW_IS_NO_PROBABILITY}"
     )
     caption = f"Calibration of {style.label}, before and after recalibration on validation"
@@ -60,13 +60,12 @@ def operating_point_table(points: pd.DataFrame, style: ArmStyle) -> Table:
     columns = {
         "Raw threshold": lambda row: Cell(f"{row['threshold_raw']:.3g}"),
         "Called positive": lambda row: Cell(f"{row['called']:,.0f}"),
-        **{name: lambda row, key=key: _estimate(row, key) for key, name in _CALLS.items()},
+        **{name: _of(key) for key, name in _CALLS.items()},
     }
-    note = f"{drawn_from(rows)} Rules: {'; '.join(f'{_rule(rows, rule)}: {text}' for rule, text in RULES.items())}."
-    names = {rule: _rule(rows, rule) for rule in RULES}
-    return _table(
-        f"Operating points of {style.label}, chosen on validation", rows, "rule", "Rule", names, columns, note
-    )
+    note = f"{_origin(rows)} Rules: {'; '.join(f'{_rule(rows, rule)}: {text}' for rule, text in RULES.items())}."
+    names = {str(rule): _rule(rows, rule) for rule in RULES}
+    caption = f"Operating points of {style.label}, chosen on validation"
+    return _table(caption, rows, "rule", "Rule", names, columns, note)
 
 
 def accuracy_table(points: pd.DataFrame, style: ArmStyle) -> Table:
@@ -78,7 +77,7 @@ def accuracy_table(points: pd.DataFrame, style: ArmStyle) -> Table:
         "F1": lambda row: _estimate(row, "f1"),
         "F1 of no finding for everyone": lambda row: Cell(f"{row['f1_no_finding']:.3f}"),
     }
-    note = f"{drawn_from(rows)} {WHY_NOT_ACCURACY}"
+    note = f"{_origin(rows)} {WHY_NOT_ACCURACY}"
     return _table(f"Accuracy and F1 of {style.label} at Youden's point", rows, "", "", {}, columns, note)
 
 
@@ -91,7 +90,7 @@ def raw_half_table(points: pd.DataFrame, style: ArmStyle) -> Table:
         "Sensitivity": lambda row: _estimate(row, "sensitivity"),
         "PPV": lambda row: _estimate(row, "ppv"),
     }
-    note = f"{drawn_from(rows)} {RAW_IS_NO_PROBABILITY}"
+    note = f"{_origin(rows)} {RAW_IS_NO_PROBABILITY}"
     return _table(f"What a raw score of 0.5 would call: {style.label}", rows, "", "", {}, columns, note)
 
 
@@ -101,8 +100,8 @@ def predictive_value_table(values: pd.DataFrame, style: ArmStyle, rule: str = "y
     wide = _spread(rows, "at_prevalence", (value,))
     columns = {f"{100 * at:g} %": _at(f"{value}:{at}") for at in sorted(rows["at_prevalence"].unique())}
     note = (
-        f"{drawn_from(rows)} Bayes' rule with the sensitivity and specificity of the test side: it holds if positives and "
-        "negatives look there as they do here."
+        f"{_origin(rows)} Bayes' rule with the sensitivity and specificity of the test side. It holds where positives "
+        "and negatives look as they do here."
     )
     caption = f"{value.upper()} of {style.label} at other prevalences (rule: {rule})"
     return _table(caption, wide, "", "", {}, columns, note)
@@ -116,13 +115,14 @@ def net_benefit_table(
     ReportError if the table does not have a threshold or the method.
     """
     rows = only(only(curves, "arm", style.arm), "probabilities", method)
-    missing = rows["threshold"].isna()
-    rows = pd.concat([*(only(rows[~missing], "threshold", at) for at in thresholds), rows[missing]])
+    for at in thresholds:
+        only(rows, "threshold", at)
+    rows = rows[rows["threshold"].isin(thresholds) | rows["threshold"].isna()]
     wide = _spread(rows, "threshold", ("advantage",))
     columns = {f"{100 * at:g} %": _at(f"advantage:{at}", 1000) for at in thresholds}
     note = (
-        f"{drawn_from(rows)} Probabilities: {METHOD_NAMES[method]}. Above 0: better than calling every image positive and "
-        "than calling none."
+        f"{_origin(rows)} Probabilities: {METHOD_NAMES[method]}. Above 0: better than calling every image positive, "
+        "and than calling none."
     )
     caption = f"Net benefit of {style.label} over the better of all and none, per 1,000 images, by threshold"
     return _table(caption, wide, "", "", {}, columns, note)
@@ -137,7 +137,8 @@ def _table(
 ) -> Table:  # fmt: skip
     """One row per row of the frame: the finding, its positives, the name of `key` if any, and the columns."""
     lines, previous = [], ""
-    for row in rows.to_dict("records"):
+    for each in rows.to_dict("records"):
+        row = {str(column): value for column, value in each.items()}
         name = str(row["finding"])
         counts = Cell(f"{int(row['positives']):,}", f"of {int(row['images']):,}" + _unknown(row))
         head: list[Any] = [finding_name(name), counts] if name != previous else ["", ""]
@@ -145,7 +146,7 @@ def _table(
         if row["left_out"]:
             lines.append([*head, Cell("", f"left out: {row['left_out']}", span=len(columns))])
         else:
-            lines.append([*head, *(column({str(k): v for k, v in row.items()}) for column in columns.values())])
+            lines.append([*head, *(column(row) for column in columns.values())])
         previous = name
     heads = ("Finding", "Positives", *([key_name] if key else []), *columns)
     return Table(caption, heads, lines, note, text_columns=frozenset({0, 2} if key else {0}))
@@ -157,6 +158,15 @@ def _unknown(row: Row) -> str:
 
 def _estimate(row: Row, name: str, *, signed: bool = False) -> Cell:
     return estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], signed=signed)
+
+
+def _of(name: str) -> Callable[[Row], Cell]:
+    return lambda row: _estimate(row, name)
+
+
+def _origin(rows: pd.DataFrame) -> str:
+    """The data that the table is from, and what its intervals cover."""
+    return f"{drawn_from(rows)} In brackets: 95 % intervals over {covered(rows)}."
 
 
 def _rule(rows: pd.DataFrame, rule: str) -> str:
