@@ -57,7 +57,7 @@ def test_fewer_thresholds_move_the_bands_only_a_little(monkeypatch) -> None:
     coarse = roc_curves(test, FAST)
     np.testing.assert_array_equal(exact["sensitivity"], coarse["sensitivity"])
     difference = (exact["sensitivity_low"] - coarse["sensitivity_low"]).abs()
-    assert 0 < difference.max() < 0.05
+    assert 0 < difference.max() < 0.1
     assert difference.mean() < 0.01
 
 

@@ -57,22 +57,23 @@ def test_a_figure_has_a_panel_per_finding_and_says_what_it_is_drawn_from(tables,
         assert len(axes.collections) >= len(STYLES)  # the bands
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_the_lines_are_the_rows_of_the_table(tables, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [
+        ("calibration", "predicted", "observed"),
+        ("decision", "threshold", "net_benefit"),
+        ("roc", "false_positive_rate", "sensitivity"),
+        ("precision-recall", "recall", "precision"),
+    ],
+)
+def test_the_lines_are_the_rows_of_the_table(tables, name: str, x: str, y: str) -> None:
     table, draw = FIGURES[name]
-    columns = {
-        "calibration": ("predicted", "observed"), "decision": ("threshold", "net_benefit"),
-        "roc": ("false_positive_rate", "sensitivity"), "precision-recall": ("recall", "precision"),
-    }  # fmt: skip
-    if name == "distribution":
-        pytest.skip("its axis is that of logits")
     frame = tables[table]
     rows = frame[(frame["arm"] == "student") & (frame["finding"] == "Mass")]
     if "probabilities" in frame:
         rows = rows[rows["probabilities"] == ("raw" if name == "calibration" else "platt")]
     if name == "calibration":
         rows = rows[rows["curve"] == "smooth"]
-    x, y = columns[name]
     axes = draw(frame, STYLES).axes[1]
     drawn = max((line for line in axes.lines if mpl.colors.to_hex(line.get_color()) == STYLES["student"].colour),
                 key=lambda line: len(line.get_xdata()))  # fmt: skip
