@@ -13,6 +13,7 @@ from cxr_kd.evaluation.cases import Scored
 
 GRID = 200  # points; a logit between two points counts at both, in proportion
 STEPS, TOLERANCE = 30, 1e-8
+STEP = 2.0
 LARGEST = 1e3  # a larger coefficient means that the resample has no fit
 
 
@@ -89,17 +90,23 @@ class ResampledLogistic:
         return self._defined(fitted) + (start - fitted[:, 0])[:, None]
 
     def intercept(self, intercept: float, slope: float) -> np.ndarray:
-        """Return the intercept of `fit_intercept` for each weighting (W,), for the logits intercept + slope * logit."""
-        start = fit_intercept(self.scored.labels, intercept + slope * self.scored.logits)
-        fitted = np.full(self.mass.shape[1], start)
+        """Return the intercept of `fit_intercept` for each weighting (W,), for the logits intercept + slope * logit.
+
+        A step is at most STEP, so that it cannot go past the maximum for good: the likelihood is concave.
+        """
+        fitted, logits = np.zeros(self.mass.shape[1]), intercept + slope * self.scored.logits
         for _ in range(STEPS):
             expected, spread = self._expected(fitted + (intercept + slope * self.grid)[:, None])
             with np.errstate(divide="ignore", invalid="ignore"):
                 step = (self.totals[0] - expected.sum(axis=0)) / spread.sum(axis=0)
-            fitted = np.where(np.abs(fitted + step) < LARGEST, fitted + step, np.nan)
+            fitted = fitted + np.clip(step, -STEP, STEP)
             if not (np.abs(step) > TOLERANCE).any():
                 break
-        return self._defined(fitted) + (start - fitted[0])
+        exact = fitted[0]
+        for _ in range(3):  # from the grid to the images themselves
+            chance = expit(exact + logits)
+            exact += (self.scored.labels - chance).sum() / (chance * (1 - chance)).sum()
+        return self._defined(fitted) + (exact - fitted[0])
 
     def _expected(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The expected positives at each grid point, and their variance, for logits (G, W)."""
