@@ -6,7 +6,7 @@ same resamples, so that their differences are paired.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,8 +120,7 @@ def _metrics(run: Predictions, scored: np.ndarray, numbers: np.ndarray, weights:
 
 def _degrees(run: Predictions) -> np.ndarray:
     """`Bootstrap.degrees`, at least 1."""
-    labels, patients = run.labels, run.patients
-    fewest = [min(len(set(patients[column == value])) for value in (0, 1)) for column in labels.T]
+    fewest = [min(patients_with(run, labels).values()) for labels in run.labels.T]
     return np.maximum(np.array(fewest, dtype=np.float64) - 1, 1)
 
 
@@ -138,28 +137,29 @@ def _with_mean(values: np.ndarray) -> np.ndarray:
 
 def _count(run: Predictions, minimum_positives: int) -> pd.DataFrame:
     """`Bootstrap.counts` without the row of the mean."""
-    rows, labels, patients = [], run.labels, run.patients
-    for position, finding in enumerate(run.findings):
-        positive, negative = labels[:, position] == 1, labels[:, position] == 0
-        row = {
-            "finding": finding,
-            "images": int(positive.sum() + negative.sum()),
-            "positives": int(positive.sum()),
-            "negatives": int(negative.sum()),
-            "positive_patients": len(set(patients[positive])),
-        }
-        reason = _why_left_out(row, len(set(patients[negative])), minimum_positives)
-        rows.append(row | {"left_out": reason})
+    rows = []
+    for finding, labels in zip(run.findings, run.labels.T, strict=True):
+        images = {"positives": int((labels == 1).sum()), "negatives": int((labels == 0).sum())}
+        patients = patients_with(run, labels)
+        rows.append({
+            "finding": finding, "images": sum(images.values()), **images, "positive_patients": patients["positives"],
+            "left_out": why_left_out(images, patients, minimum_positives),
+        })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _why_left_out(row: dict, negative_patients: int, minimum: int) -> str:
-    """Why a finding is not scored, or an empty text."""
-    for side, patients in (("positives", row["positive_patients"]), ("negatives", negative_patients)):
-        if row[side] < minimum:
-            return f"{row[side]} {side.removesuffix('s') if row[side] == 1 else side}, fewer than {minimum}"
-        if patients < 2:  # resamples of one patient do not show how far other patients would move the value
-            return f"{row[side]} {side}, all of one patient"
+def patients_with(run: Predictions, labels: np.ndarray) -> dict[str, int]:
+    """Return the number of patients with a positive and with a negative image; `labels` (N,) of one finding."""
+    return {name: len(set(run.patients[labels == value])) for name, value in (("positives", 1), ("negatives", 0))}
+
+
+def why_left_out(images: Mapping[str, int], patients: Mapping[str, int], minimum: int) -> str:
+    """Return why a finding with so many `positives` and `negatives`, of so many patients, is not scored, or ""."""
+    for name, count in images.items():
+        if count < minimum:
+            return f"{count} {name.removesuffix('s') if count == 1 else name}, fewer than {minimum}"
+        if patients[name] < 2:  # resamples of one patient do not show how far other patients would move the value
+            return f"{count} {name}, all of one patient"
     return ""
 
 

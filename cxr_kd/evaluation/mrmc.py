@@ -18,8 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cxr_kd.evaluation.resampling import interval
-
 OVER_PATIENTS, OVER_BOTH = "patients", "patients and trainings"  # what an interval covers: the column `interval`
 LEVEL = 0.95
 SMALLEST_P = 1e-12  # a smaller p is given as this
@@ -31,7 +29,7 @@ class Inference:
 
     covers: OVER_PATIENTS for one training, OVER_BOTH for several.
     estimate: the mean over the trainings.
-    low, high: the interval over patients and trainings; for one training, the percentile interval over patients.
+    low, high: the interval over patients and trainings; for one training, over patients only.
     p: two-sided, of "the value is 0"; NaN for one training, which does not show how far another would move the value.
     se_patients: the standard error that other patients cause, for the trainings at hand.
     se_trainings: the standard error that other trainings cause beyond it; NaN for one training.
@@ -61,21 +59,23 @@ def infer(
     the mean covariance over patients of two trainings. V also holds the part of the patients' chance that differs from
     training to training, so nothing is counted twice. The interval is the mean plus or minus k standard errors, with
     k = (C u + V/S t) / (C + V/S): u and t are quantiles of t distributions with `patient_degrees` and S - 1 degrees of
-    freedom. So k is u if only the patients cause chance, and t if only the trainings do.
+    freedom. So k is u if only the patients cause chance, and t if only the trainings do. For one training, V is 0 and C
+    the variance over patients.
     """
     count, mean, patients = len(estimates), estimates.mean(axis=0), variance(resampled.mean(axis=0))
+    degrees = np.asarray(patient_degrees, dtype=np.float64)
     if count == 1:
-        unknown = np.full(mean.shape, np.nan)
-        return Inference(OVER_PATIENTS, mean, *interval(resampled[0]), unknown, np.sqrt(patients), unknown)
+        chance, unknown = _Chance(patients, np.zeros_like(patients), degrees, 1), np.full(mean.shape, np.nan)
+        bounds = chance.interval(mean, bounded=bounded)
+        return Inference(OVER_PATIENTS, mean, *bounds, unknown, np.sqrt(patients), unknown)
     trainings = estimates.var(axis=0, ddof=1) / count
     # The variance of the mean of S resampled values is (mean variance + (S - 1) mean covariance) / S.
     own = np.stack([variance(each) for each in resampled]).mean(axis=0)
     shared = np.maximum((count * patients - own) / (count - 1), 0)
     beyond = np.sqrt(np.maximum(trainings + shared - patients, 0))
-    chance = _Chance(shared, trainings, np.asarray(patient_degrees, dtype=np.float64), count - 1)
-    half = chance.half_width(np.asarray(1 - LEVEL))
-    low, high = _log_odds_interval(mean, half) if bounded else (mean - half, mean + half)
-    return Inference(OVER_BOTH, mean, low, high, chance.p_value(mean), np.sqrt(patients), beyond)
+    chance = _Chance(shared, trainings, degrees, count - 1)
+    bounds = chance.interval(mean, bounded=bounded)
+    return Inference(OVER_BOTH, mean, *bounds, chance.p_value(mean), np.sqrt(patients), beyond)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +98,20 @@ class _Chance:
         of_trainings = stdtrit(self.training_degrees, level / 2)
         return -((1 - share) * of_patients + share * of_trainings) * np.sqrt(total)
 
+    def interval(self, mean: np.ndarray, *, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bounds of the 95 % interval around a mean, by its log-odds if it is `bounded`."""
+        half = self.half_width(np.asarray(1 - LEVEL))
+        return _log_odds_interval(mean, half) if bounded else (mean - half, mean + half)
+
     def p_value(self, mean: np.ndarray) -> np.ndarray:
-        """Return the level whose interval just holds 0, by bisection of its logarithm; NaN where the mean is NaN."""
+        """Return the level whose interval just holds 0, by bisection of its logarithm; NaN if it is unknown."""
         low, high = np.full(mean.shape, np.log(SMALLEST_P)), np.zeros(mean.shape)
         for _ in range(60):
             middle = (low + high) / 2
             excludes = np.abs(mean) > self.half_width(np.exp(middle))
             low, high = np.where(excludes, low, middle), np.where(excludes, middle, high)
-        return np.where(np.isnan(mean), np.nan, np.where(mean == 0, 1.0, np.exp(high)))
+        unknown = np.isnan(mean) | np.isnan(self.patients + self.trainings)
+        return np.where(unknown, np.nan, np.where(mean == 0, 1.0, np.exp(high)))
 
 
 def _log_odds_interval(mean: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

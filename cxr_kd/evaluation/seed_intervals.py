@@ -1,24 +1,23 @@
 """95 % intervals of a statistic over one run, or over several seeds of one training.
 
 One run: percentiles of the bootstrap over patients (`resampling`). Several: over patients and trainings (`mrmc`). The
-column `interval` of a table says which: PATIENTS or BOTH.
+column `interval` of a table says which.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cxr_kd.evaluation.mrmc import infer
+from cxr_kd.evaluation.mrmc import OVER_BOTH, OVER_PATIENTS, infer
 from cxr_kd.evaluation.resampling import interval
 
-PATIENTS, BOTH = "patients", "patients and trainings"
 SHARE = (0.0, 1.0)  # bounds of a share, e.g. a sensitivity
 DISTANCE = (0.0, np.inf)
 
 
 def interval_kind(seeds: int) -> str:
     """Return what an interval over this number of seeds covers."""
-    return PATIENTS if seeds == 1 else BOTH
+    return OVER_PATIENTS if seeds == 1 else OVER_BOTH
 
 
 def summarise(

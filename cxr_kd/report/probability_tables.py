@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_kd.evaluation.confusion import RAW_HALF
-from cxr_kd.evaluation.operating_points import RULES
+from cxr_kd.evaluation.probability.confusion import RAW_HALF
+from cxr_kd.evaluation.probability.operating_points import RULES
 from cxr_kd.report.finding_panels import covered, drawn_from, only
 from cxr_kd.report.style import ArmStyle, finding_name
 from cxr_kd.report.tables import Cell, Table, estimate

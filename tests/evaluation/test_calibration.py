@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 from two_sides import both_sides, known_of, relabelled
 
-from cxr_kd.evaluation.calibration import (
+from cxr_kd.evaluation.probability.calibration import (
     MEASURES,
     Binned,
     brier,
@@ -20,10 +20,10 @@ from cxr_kd.evaluation.calibration import (
     equal_width_bins,
     evaluate_calibration,
 )
-from cxr_kd.evaluation.cases import Scored, gather
-from cxr_kd.evaluation.logistic import ResampledLogistic, fit_line
-from cxr_kd.evaluation.recalibration import METHODS, fit_recalibration
-from cxr_kd.evaluation.smooth_ece import resampled_smooth_ece, smooth_ece
+from cxr_kd.evaluation.probability.cases import Scored, gather
+from cxr_kd.evaluation.probability.logistic import ResampledLogistic, fit_line
+from cxr_kd.evaluation.probability.recalibration import METHODS, fit_recalibration
+from cxr_kd.evaluation.probability.smooth_ece import resampled_smooth_ece, smooth_ece
 from cxr_kd.study.settings import Evaluation
 
 FAST = Evaluation(resamples=40)

@@ -5,10 +5,10 @@ import pytest
 from two_sides import both_sides, predictions, relabelled
 
 from cxr_kd.errors import PredictionsError
-from cxr_kd.evaluation.cases import gather
-from cxr_kd.evaluation.mrmc import infer
+from cxr_kd.evaluation.mrmc import OVER_BOTH, OVER_PATIENTS, infer
+from cxr_kd.evaluation.probability.cases import gather
 from cxr_kd.evaluation.resampling import interval
-from cxr_kd.evaluation.seed_intervals import BOTH, PATIENTS, SHARE, interval_kind, summarise
+from cxr_kd.evaluation.seed_intervals import SHARE, interval_kind, summarise
 from cxr_kd.evaluation.uncertainty import evaluate
 from cxr_kd.study.settings import Evaluation
 
@@ -81,7 +81,7 @@ def test_one_seed_has_percentiles_and_several_have_the_interval_over_trainings()
     np.testing.assert_array_equal(several["x"], values[..., 0].mean(axis=0))
     np.testing.assert_array_equal(several["x_low"], expected.low)
     np.testing.assert_array_equal(several["x_se_trainings"], expected.se_trainings)
-    assert (interval_kind(1), interval_kind(3)) == (PATIENTS, BOTH)
+    assert (interval_kind(1), interval_kind(3)) == (OVER_PATIENTS, OVER_BOTH)
 
 
 def test_the_interval_of_a_distance_is_freed_of_what_chance_adds() -> None:

@@ -7,10 +7,10 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 from two_sides import both_sides, known_of, relabelled
 
-from cxr_kd.evaluation import curves
-from cxr_kd.evaluation.cases import gather
-from cxr_kd.evaluation.curves import GRID, precision_recall_curves, roc_curves
-from cxr_kd.evaluation.probability_curves import (
+from cxr_kd.evaluation.probability import curves
+from cxr_kd.evaluation.probability.cases import gather
+from cxr_kd.evaluation.probability.curves import GRID, precision_recall_curves, roc_curves
+from cxr_kd.evaluation.probability.probability_curves import (
     CURVE_BINS,
     HISTOGRAM,
     probability_distributions,

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_kd.evaluation.mrmc import infer
-from cxr_kd.evaluation.resampling import interval
+from cxr_kd.evaluation.mrmc import OVER_PATIENTS, infer
 
 
 def two_networks(seed: int, trainings: int, sd: float = 0.02, resamples: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -79,10 +78,13 @@ def test_patients_without_chance_leave_a_t_test_of_the_trainings() -> None:
     assert ours.high - ours.estimate == pytest.approx(4.302653 * se, rel=1e-6)
 
 
-def test_one_training_has_the_percentile_interval_over_patients_and_no_p() -> None:
+def test_one_training_has_an_interval_over_patients_and_no_p() -> None:
     resampled = np.random.default_rng(1).normal(0.1, 0.02, (1, 3, 200))
-    ours = infer(np.full((1, 3), 0.1), resampled)
-    np.testing.assert_array_equal((ours.low, ours.high), interval(resampled[0]))
+    ours = infer(np.full((1, 3), 0.1), resampled, patient_degrees=[np.inf, 21, 4])
+    se = resampled[0].std(axis=-1, ddof=1)
+    np.testing.assert_allclose(ours.high - 0.1, se * [1.959964, 2.079614, 2.776445], rtol=1e-6)
+    np.testing.assert_allclose(ours.low + ours.high, 0.2)
+    assert ours.covers == OVER_PATIENTS
     assert np.isnan(ours.p).all()
     assert np.isnan(ours.se_trainings).all()
 

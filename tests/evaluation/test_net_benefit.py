@@ -8,9 +8,9 @@ from scipy.special import expit
 from two_sides import both_sides, known_of, relabelled
 
 from cxr_kd.errors import PredictionsError
-from cxr_kd.evaluation.cases import Scored, gather
-from cxr_kd.evaluation.net_benefit import THRESHOLDS, decision_curves, net_benefit
-from cxr_kd.evaluation.recalibration import fit_recalibration
+from cxr_kd.evaluation.probability.cases import Scored, gather
+from cxr_kd.evaluation.probability.net_benefit import THRESHOLDS, decision_curves, net_benefit
+from cxr_kd.evaluation.probability.recalibration import fit_recalibration
 from cxr_kd.study.settings import Evaluation
 
 FAST = Evaluation(resamples=40)

@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from two_sides import both_sides, known_of, predictions, relabelled
 
 from cxr_kd.errors import PredictionsError
-from cxr_kd.evaluation.cases import gather
-from cxr_kd.evaluation.confusion import (
+from cxr_kd.evaluation.probability.cases import gather
+from cxr_kd.evaluation.probability.confusion import (
     MEASURES,
     RAW_HALF,
     bayes,
@@ -21,7 +21,7 @@ from cxr_kd.evaluation.confusion import (
     measures,
     predictive_values,
 )
-from cxr_kd.evaluation.operating_points import RULES, OperatingPoints, choose_operating_points, thresholds
+from cxr_kd.evaluation.probability.operating_points import RULES, OperatingPoints, choose_operating_points, thresholds
 from cxr_kd.study.settings import Evaluation
 
 FAST = Evaluation(resamples=40)

@@ -6,10 +6,10 @@ import pytest
 from two_sides import FINDINGS, both_sides
 
 from cxr_kd.errors import PredictionsError
-from cxr_kd.evaluation.cases import COUNTS
-from cxr_kd.evaluation.operating_points import OperatingPoints
-from cxr_kd.evaluation.probabilities import TABLES, evaluate_probabilities, write_fitted
-from cxr_kd.evaluation.recalibration import Recalibration, fit_recalibration
+from cxr_kd.evaluation.probability.cases import COUNTS
+from cxr_kd.evaluation.probability.operating_points import OperatingPoints
+from cxr_kd.evaluation.probability.recalibration import Recalibration, fit_recalibration
+from cxr_kd.evaluation.probability.tables import TABLES, evaluate_probabilities, write_fitted
 from cxr_kd.study.settings import Evaluation
 
 

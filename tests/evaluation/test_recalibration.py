@@ -12,7 +12,13 @@ from sklearn.linear_model import LogisticRegression
 from two_sides import known_of, predictions, relabelled
 
 from cxr_kd.errors import PredictionsError
-from cxr_kd.evaluation.recalibration import METHODS, LogitMap, Recalibration, fit_recalibration, shift_prevalence
+from cxr_kd.evaluation.probability.recalibration import (
+    METHODS,
+    LogitMap,
+    Recalibration,
+    fit_recalibration,
+    shift_prevalence,
+)
 
 
 def test_platt_scaling_is_logistic_regression() -> None:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from two_sides import both_sides
 
 from cxr_kd.errors import ReportError
-from cxr_kd.evaluation.probabilities import evaluate_probabilities
+from cxr_kd.evaluation.probability.tables import evaluate_probabilities
 from cxr_kd.report.curve_figures import precision_recall_plot, roc_plot
 from cxr_kd.report.probability_figures import calibration_plot, decision_curve_plot, distribution_plot
 from cxr_kd.report.style import ROLES, ArmStyle, to_svg

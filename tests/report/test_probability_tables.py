@@ -4,8 +4,8 @@ import pytest
 from two_sides import both_sides, relabelled
 
 from cxr_kd.errors import ReportError
-from cxr_kd.evaluation.confusion import RAW_HALF
-from cxr_kd.evaluation.probabilities import evaluate_probabilities
+from cxr_kd.evaluation.probability.confusion import RAW_HALF
+from cxr_kd.evaluation.probability.tables import evaluate_probabilities
 from cxr_kd.report.probability_tables import (
     RAW_IS_NO_PROBABILITY,
     WHY_NOT_ACCURACY,

@@ -11,15 +11,15 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_kd.errors import PredictionsError
-from cxr_kd.evaluation import operating_points, recalibration
 from cxr_kd.evaluation.arm_tables import ArmPredictions
-from cxr_kd.evaluation.calibration import evaluate_calibration
-from cxr_kd.evaluation.cases import DEFAULTS
-from cxr_kd.evaluation.confusion import evaluate_operating_points, predictive_values
-from cxr_kd.evaluation.curves import precision_recall_curves, roc_curves
-from cxr_kd.evaluation.net_benefit import decision_curves
 from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.probability_curves import probability_distributions, reliability_curves
+from cxr_kd.evaluation.probability import operating_points, recalibration
+from cxr_kd.evaluation.probability.calibration import evaluate_calibration
+from cxr_kd.evaluation.probability.cases import DEFAULTS
+from cxr_kd.evaluation.probability.confusion import evaluate_operating_points, predictive_values
+from cxr_kd.evaluation.probability.curves import precision_recall_curves, roc_curves
+from cxr_kd.evaluation.probability.net_benefit import decision_curves
+from cxr_kd.evaluation.probability.probability_curves import probability_distributions, reliability_curves
 from cxr_kd.study.settings import Evaluation
 
 Table = Callable[[Sequence[Predictions], Sequence[Predictions], Evaluation], pd.DataFrame]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from cxr_kd.evaluation.cases import DEFAULTS, Scored, gather
+from cxr_kd.evaluation.probability.cases import Scored, gather
 from cxr_kd.evaluation.seed_intervals import SHARE, interval_kind, summarise
 from cxr_kd.evaluation.uncertainty import Runs
 from cxr_kd.study.settings import Evaluation

@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.run_file import RunFile
+from cxr_kd.evaluation.probability.run_file import RunFile
 
 FILE = "operating-points.json"  # beside the run's predictions
 TARGET = 0.9  # default of the fixed sensitivity, and of the fixed specificity

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from cxr_kd.evaluation.cases import Scored
+from cxr_kd.evaluation.probability.cases import Scored
 
 SMALLEST_WIDTH = 0.001  # the search ends here
 HALVINGS = 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from cxr_kd.evaluation.cases import Scored
+from cxr_kd.evaluation.probability.cases import Scored
 
 GRID = 200  # points; a logit between two points counts at both, in proportion
 STEPS, TOLERANCE = 30, 1e-8

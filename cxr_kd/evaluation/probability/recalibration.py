@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cxr_kd.errors import PredictionsError
-from cxr_kd.evaluation.cases import Cases
-from cxr_kd.evaluation.logistic import fit_intercept, fit_line, fit_slope, why_no_fit
 from cxr_kd.evaluation.predictions import Predictions
-from cxr_kd.evaluation.run_file import RunFile
+from cxr_kd.evaluation.probability.cases import Cases
+from cxr_kd.evaluation.probability.logistic import fit_intercept, fit_line, fit_slope, why_no_fit
+from cxr_kd.evaluation.probability.run_file import RunFile
 
 FILE = "recalibration.json"  # beside the run's predictions
 Method = Literal["raw", "temperature", "platt", "prevalence"]

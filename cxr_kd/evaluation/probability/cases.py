@@ -15,12 +15,10 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.bootstrap import DEFAULTS, Runs, check_same_images, listed, patients_with, why_left_out
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.resampling import resample_patients
-from cxr_kd.evaluation.uncertainty import Runs, check_same_images
 from cxr_kd.study.settings import Evaluation
-
-DEFAULTS = Evaluation()
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +114,6 @@ def gather(test: Runs, validation: Runs | None, settings: Evaluation = DEFAULTS)
     return Cases(tuple(tested), tuple(validated), counts, numbers, weights)
 
 
-def listed(runs: Runs) -> list[Predictions]:
-    """Return one run, or several, as a list."""
-    return [runs] if isinstance(runs, Predictions) else list(runs)
-
-
 def _check_pairs(tested: Sequence[Predictions], validated: Sequence[Predictions]) -> None:
     """Raise PredictionsError unless `validated` is the validation side of the runs `tested`."""
     names = [[run.metadata.run for run in runs] for runs in (tested, validated)]
@@ -155,27 +148,16 @@ def _count(tested: Sequence[Predictions], minimum: int) -> pd.DataFrame:
         "side_patients": len(set(first.patients)),
     }
     for finding, labels in zip(first.findings, first.labels.T, strict=True):
-        positive, negative = labels == 1, labels == 0
-        patients = {"positives": len(set(first.patients[positive])), "negatives": len(set(first.patients[negative]))}
-        counts = {"positives": int(positive.sum()), "negatives": int(negative.sum())}
+        patients = patients_with(first, labels)
+        counts = {"positives": int((labels == 1).sum()), "negatives": int((labels == 0).sum())}
         images = sum(counts.values())
         rows.append({
             **side, "finding": finding, "images": images, "unknown": len(labels) - images, **counts,
             "positive_patients": patients["positives"],
             "prevalence": counts["positives"] / images if images else np.nan,
-            "left_out": _why_left_out(counts, patients, minimum),
+            "left_out": why_left_out(counts, patients, minimum),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=list(COUNTS))
-
-
-def _why_left_out(counts: Mapping[str, int], patients: Mapping[str, int], minimum: int) -> str:
-    """Why a finding is not evaluated, or an empty text; the words are those of `uncertainty`."""
-    for name, count in counts.items():
-        if count < minimum:
-            return f"{count} {name.removesuffix('s') if count == 1 else name}, fewer than {minimum}"
-        if patients[name] < 2:
-            return f"{count} {name}, all of one patient"
-    return ""
 
 
 def _is_single(value: Any) -> bool:

@@ -14,11 +14,18 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from cxr_kd.evaluation.cases import DEFAULTS, Cases, Scored, gather
-from cxr_kd.evaluation.logistic import ResampledLogistic, why_no_fit
-from cxr_kd.evaluation.recalibration import METHODS, LogitMap, Method, Recalibration, fit_recalibration, why_no_map
+from cxr_kd.evaluation.probability.cases import Cases, Scored, gather
+from cxr_kd.evaluation.probability.logistic import ResampledLogistic, why_no_fit
+from cxr_kd.evaluation.probability.recalibration import (
+    METHODS,
+    LogitMap,
+    Method,
+    Recalibration,
+    fit_recalibration,
+    why_no_map,
+)
+from cxr_kd.evaluation.probability.smooth_ece import resampled_smooth_ece
 from cxr_kd.evaluation.seed_intervals import DISTANCE, SHARE, interval_kind, summarise
-from cxr_kd.evaluation.smooth_ece import resampled_smooth_ece
 from cxr_kd.evaluation.uncertainty import Runs
 from cxr_kd.study.settings import Evaluation
 
