@@ -65,26 +65,21 @@ def comparison(
     patients = np.unique(run.patients, return_inverse=True)[1]
     one_hot = np.array(members, dtype=int).reshape(len(members), len(labels))
     positives, negatives = ((one_hot @ (labels == value)).T for value in (1, 0))
-    few = [_too_few(labels == value, patients, members, minimum_positives, name)
+    few = [too_few(labels == value, patients, members, minimum_positives, name)
            for value, name in ((1, "positive"), (0, "negative"))]  # fmt: skip
     if grouping.by == FINDING_COUNT:
-        anywhere = _too_few(labels == 0, patients, [grouping.member >= 0], minimum_positives, "negative")
+        anywhere = too_few(labels == 0, patients, [grouping.member >= 0], minimum_positives, "negative")
         left_out = _left_out(few[0], few[1], with_threshold, anywhere)
     else:
         left_out = _left_out(few[0], few[1], with_threshold)
     images = np.array([member.sum() for member in members], dtype=int)
     counts = np.array([len(set(patients[member])) for member in members], dtype=int)
-    no_mean = _no_mean(left_out, images, counts, everywhere)
-    compared = no_mean == ""
-    in_mean = ((left_out == "") | ~compared[:, None]).all(axis=2) & compared.any(axis=1)[:, None]
-    no_mean[compared & ~in_mean.any(axis=1)[:, None]] = "no finding is scored in every compared group"
+    no_mean, in_mean = shared_findings(left_out, images, counts, everywhere)
     others = (no_mean == "")[:, None, :] & ~np.eye(len(members), dtype=bool)
     return Comparison(grouping, images, counts, positives, negatives, left_out, no_mean, in_mean, others)
 
 
-def _too_few(
-    is_one: np.ndarray, patients: np.ndarray, members: list[np.ndarray], minimum: int, name: str
-) -> np.ndarray:
+def too_few(is_one: np.ndarray, patients: np.ndarray, members: list[np.ndarray], minimum: int, name: str) -> np.ndarray:
     """Why the images of is_one (N, L) are too few in each group, (L, K); "" if they are not."""
     reasons = np.full((is_one.shape[1], len(members)), "", dtype=object)
     for group, member in enumerate(members):
@@ -111,8 +106,22 @@ def _left_out(
     return np.stack([auroc, calibration, *decided])
 
 
+def shared_findings(
+    left_out: np.ndarray, images: np.ndarray, patients: np.ndarray, everywhere: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return why a group has no mean, text (M, K), and the findings of the means, bool (M, L): see `Comparison`.
+
+    `left_out` (M, L, K), `images` and `patients` (K,) as there; `everywhere` (M,): findings scored over all images.
+    """
+    no_mean = _no_mean(left_out, images, patients, everywhere)
+    compared = no_mean == ""
+    in_mean = ((left_out == "") | ~compared[:, None]).all(axis=2) & compared.any(axis=1)[:, None]
+    no_mean[compared & ~in_mean.any(axis=1)[:, None]] = "no finding is scored in every compared group"
+    return no_mean, in_mean
+
+
 def _no_mean(left_out: np.ndarray, images: np.ndarray, patients: np.ndarray, everywhere: np.ndarray) -> np.ndarray:
-    """`Comparison.no_mean` before it is known which findings all compared groups share."""
+    """The reasons of single groups, before it is known which findings all compared groups share."""
     reasons = np.full((left_out.shape[0], left_out.shape[2]), "", dtype=object)
     for metric, group in np.ndindex(reasons.shape):
         why, total = set(left_out[metric, :, group]), int(everywhere[metric])
