@@ -10,7 +10,8 @@ group, and the change of each gap by distillation.
 is the largest of several noisy differences, so it is above zero although all groups are equal (Lum, Zhang and Bower,
 "De-biasing 'bias' measurement", FAccT 2022). The largest group is not the standard either: which one it is changes
 with the data set, and no group of patients is the norm of the others. If only two groups are compared, the second gap
-is the first with the opposite sign, so only that of the smaller group is given.
+is the first with the opposite sign, so only that of the smaller group is given. A group that becomes worse also moves
+the gaps of the others a little, because it is one of their others.
 
 **The same findings**: a mean is over the findings that are scored in every compared group. A group that scores fewer
 than half of the findings is not compared, but its single findings are given (`group_comparison`).
