@@ -15,7 +15,7 @@ import pandas as pd
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.group_bootstrap import ArmThresholds, threshold_arrays
 from cxr_kd.evaluation.group_comparison import NO_THRESHOLD, shared_findings, too_few
-from cxr_kd.evaluation.groups import ALL, Grouping, groupings
+from cxr_kd.evaluation.groups import ALL, UNKNOWN, Grouping, groupings, why_unknown
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.rank_correlation import spearman
 from cxr_kd.evaluation.resampling import resample_patients
@@ -48,7 +48,8 @@ def decision_agreement(
     "flip_to_positive" (the student alone is positive) and "flip_to_negative"; among: "all" images, or those with a
     positive or negative label ("positives": a flip to negative is a detection that the student loses); images,
     patients: those that the share is of; in_mean: the finding is part of the mean, which is over the findings scored in
-    every compared group (`group_comparison`); left_out: why there is no value; value, low, high, interval
+    every compared group (`group_comparison`); left_out: why there is no value (images in no group have rows with the
+    group UNKNOWN and a count); value, low, high, interval
     (`seed_intervals`). A share of 0 or 1 has no width in a bootstrap: with n images, up to 3/n is then possible (Hanley
     and Lippman-Hand, JAMA 249, 1983).
 
@@ -120,7 +121,16 @@ def _rows(pairs: Pairs, cuts: Cuts | None, divided: Sequence[Grouping], settings
             }  # fmt: skip
             for number, measure in enumerate(FLIPS):
                 rows.append(about | {"measure": measure} | _interval(summary, (number, among, finding, group), 0, 1))
+        rows += _unknown_rows(grouping, numbers)
     return rows
+
+
+def _unknown_rows(grouping: Grouping, numbers: np.ndarray) -> list[dict[str, Any]]:
+    """One row per measure for the images that are in no group, if there are any."""
+    outside, reason = grouping.member < 0, why_unknown(grouping)
+    about = {"by": grouping.by, "group": UNKNOWN, "finding": MEAN, "among": AMONG[0], "images": int(outside.sum()),
+             "patients": len(np.unique(numbers[outside])), "in_mean": False, "left_out": reason}  # fmt: skip
+    return [about | {"measure": measure} for measure in FLIPS] if reason else []
 
 
 def _counts(

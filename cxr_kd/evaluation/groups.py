@@ -33,6 +33,16 @@ class Grouping:
     member: np.ndarray
 
 
+def why_unknown(grouping: Grouping) -> str:
+    """Say which images are in no group, because what divides the images is not known; "" if there are none."""
+    outside = grouping.member < 0
+    if not outside.any():
+        return ""
+    missing = "the number of findings" if grouping.by == FINDING_COUNT else f"the {grouping.by}"
+    which = "any image" if outside.all() else f"{outside.sum():,} of {len(outside):,} images"
+    return f"{missing} is not known for {which}"
+
+
 def groupings(runs: Sequence[Predictions]) -> tuple[Grouping, ...]:
     """Return the divisions of the images of `runs`, which hold the same images; the first has all images in one group.
 

@@ -43,7 +43,7 @@ from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.group_bootstrap import GAP, OWN, ArmThresholds, GroupBootstrap, group_bootstrap
 from cxr_kd.evaluation.group_comparison import Comparison
 from cxr_kd.evaluation.group_metrics import METRICS
-from cxr_kd.evaluation.groups import FINDING_COUNT, UNKNOWN
+from cxr_kd.evaluation.groups import UNKNOWN, why_unknown
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.resampling import holm
 from cxr_kd.evaluation.seed_intervals import WithInterval, with_interval
@@ -141,14 +141,12 @@ def _evaluations(bootstrap: GroupBootstrap, arm: str) -> pd.DataFrame:
 
 def _unknown_rows(bootstrap: GroupBootstrap, covers: str) -> list[dict[str, Any]]:
     """One row per metric for the images that are in no group, if there are any."""
-    grouping, outside = bootstrap.comparison.grouping, bootstrap.comparison.grouping.member < 0
-    if not outside.any():
+    grouping = bootstrap.comparison.grouping
+    if not (reason := why_unknown(grouping)):
         return []
-    missing = "the number of findings" if grouping.by == FINDING_COUNT else f"the {grouping.by}"
-    which = "any image" if outside.all() else f"{outside.sum():,} of {len(outside):,} images"
-    about = {"by": grouping.by, "group": UNKNOWN, "finding": MEAN, "images": int(outside.sum()),
-             "patients": bootstrap.unknown_patients, "in_mean": False,
-             "left_out": f"{missing} is not known for {which}", "interval": covers}  # fmt: skip
+    about = {"by": grouping.by, "group": UNKNOWN, "finding": MEAN, "images": int((grouping.member < 0).sum()),
+             "patients": bootstrap.unknown_patients, "in_mean": False, "left_out": reason,
+             "interval": covers}  # fmt: skip
     return [about | {"metric": metric} for metric in METRICS]
 
 

@@ -47,7 +47,7 @@ def subgroup_figure(evaluations: pd.DataFrame, styles: Styles, about: str, metri
         if row["left_out"]:
             _reason(axes, position, str(row["left_out"]))
     _level(axes, metric)
-    axes.set_xlabel(f"{METRIC_TITLES[metric]}, mean over findings, {covered(means)}\n{about}")
+    figure.supxlabel(f"{METRIC_TITLES[metric]}, mean over findings, {covered(means)}\n{about}", fontsize=9.5)
     _legend(figure, [(style.label, style) for style in shown])
     return figure
 
@@ -78,12 +78,10 @@ def gap_figure(gaps: pd.DataFrame, changes: pd.DataFrame, styles: Styles, about:
             places = np.flatnonzero(mask) + offset
             part = rows[mask]
             _marks(right, part["change"], part["low"], part["high"], places, styles[arm], metric, filled=filled)
-    _rows(left, [group_name(*group) for group in groups], [by for by, _ in groups])
     for axes, title in ((left, "Gap of the group"), (right, "Change of the gap, distilled minus alone")):
         axes.set_title(title)
         axes.axvline(1 if metric == RATIO else 0, color=INK, linewidth=0.9)
-        axes.grid(axis="x")
-    right.tick_params(axis="y", length=0)
+        _rows(axes, [group_name(*group) for group in groups], [by for by, _ in groups])
     scale = "factor" if metric == RATIO else "difference"
     figure.supxlabel(
         f"{scale} of {METRIC_TITLES[metric]} from all other groups, {covered(shown)}\n{about}", fontsize=9.5

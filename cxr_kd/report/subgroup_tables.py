@@ -13,6 +13,7 @@ import pandas as pd
 
 from cxr_kd.evaluation.decision_agreement import FLIPS, SPEARMAN
 from cxr_kd.evaluation.groups import ALL, FINDING_COUNT
+from cxr_kd.evaluation.seed_intervals import PATIENTS, PATIENTS_AND_TRAININGS
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.report.ablation import p_text
 from cxr_kd.report.style import ArmStyle, finding_name
@@ -54,8 +55,11 @@ def group_name(by: str, group: str) -> str:
 
 
 def covered(frame: pd.DataFrame) -> str:
-    """Return what the intervals of a frame cover: 95 % intervals over patients, or over patients and trainings."""
-    return f"95 % intervals over {' or '.join(sorted(set(frame['interval'].dropna())))}"
+    """Return what the intervals of a frame cover: patients (one training), patients and trainings, or both kinds."""
+    kinds = sorted(set(frame["interval"].dropna()))
+    if len(kinds) > 1:
+        return f"95 % intervals over {PATIENTS_AND_TRAININGS} (one training: {PATIENTS})"
+    return f"95 % intervals over {kinds[0]}"
 
 
 def subgroup_table(evaluations: pd.DataFrame, styles: Styles, about: str, metric: str = "auroc") -> Table:
@@ -105,7 +109,8 @@ def gap_change_table(changes: pd.DataFrame, styles: Styles, about: str, metric: 
     columns = ("Student", "Group", "Gap alone", "Gap distilled", "Change", "p", "p, corrected")
     note = (
         f"{about}. The gap is the group minus all other compared groups, mean over findings. A change with the sign of "
-        f"the gap alone widens the gap. {covered(means)}. {_tested(means)}"
+        "the gap alone widens the gap. A group that becomes worse also moves the gaps of the other groups a little. "
+        f"{covered(means)}. {_tested(means)}"
     )
     what = f"{METRIC_TITLES[metric]}: gaps between groups of patients, before and after distillation"
     return Table(what, columns, rows, note.strip(), text_columns=frozenset({0, 1}))

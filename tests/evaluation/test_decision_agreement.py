@@ -132,6 +132,17 @@ def test_what_cannot_be_scored_has_a_reason() -> None:
     assert row["left_out"] == "all logits of a network are equal"
 
 
+def test_images_of_unknown_patients_are_counted() -> None:
+    row = one(TABLE, by="source", measure="flip")
+    assert (row["group"], row["left_out"]) == ("unknown", "the source is not known for any image")
+    assert (row["images"], row["patients"]) == (600, 200)
+    some = {arm: [with_columns(run, sex=np.where(run.frame.index < 4, "", run.frame["sex"])) for run in runs]
+            for arm, runs in ARMS.items()}  # fmt: skip
+    unknown = one(decision_agreement(some, PAIR, FEW, CUTS), by="sex", group="unknown", measure="flip")
+    assert unknown["left_out"] == "the sex is not known for 4 of 600 images"
+    assert (unknown["images"], unknown["patients"]) == (4, 2)
+
+
 def test_without_thresholds_there_is_only_the_correlation_and_without_pairs_no_row() -> None:
     table = decision_agreement(ARMS, PAIR, FEW)
     assert set(table["measure"]) == {SPEARMAN}

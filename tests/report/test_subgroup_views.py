@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from fake_study import FINDINGS, data_json
+from fake_study import FINDINGS, YAML, data_json, write_run
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -16,7 +16,7 @@ from cxr_kd.evaluation.study_results import read_predictions
 from cxr_kd.evaluation.subgroups import SubgroupResults, subgroup_results
 from cxr_kd.evaluation.uncertainty import MEAN
 from cxr_kd.report import subgroup_figures, subgroup_tables
-from cxr_kd.report.style import ArmStyle, arm_styles, to_svg
+from cxr_kd.report.style import ArmStyle, arm_styles
 from cxr_kd.report.tables import Cell, Table
 from cxr_kd.study import Study, load_study
 from cxr_kd.study.arms import arms_of, controls
@@ -35,9 +35,15 @@ class Views:
 
 
 @pytest.fixture(scope="module", params=[(0,), (0, 1)], ids=["one seed", "two seeds"])
-def views(request, made) -> Views:
-    home = made("phantom", "phantom", request.param)
-    return views_of(load_study(home / "studies" / "artificial.yaml"))
+def views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Views:
+    """Of the fake study's predictions alone: its other files take longer to make."""
+    file = tmp_path_factory.mktemp("artificial") / "studies" / "artificial.yaml"
+    file.parent.mkdir()
+    file.write_text(YAML.format(dataset="phantom", more=", phantom: {images: 1100}", seeds=list(request.param)))
+    study = load_study(file)
+    for run in study.all_runs:
+        write_run(study, run, "phantom", "phantom")
+    return views_of(study)
 
 
 def views_of(study: Study) -> Views:
@@ -52,7 +58,7 @@ def views_of(study: Study) -> Views:
         for arm, runs in read_predictions(study, arms_of(study)).items()
     }
     cuts = {arm: [dict.fromkeys(FINDINGS, 0.7)] * len(runs) for arm, runs in predictions.items()}
-    few = Evaluation(resamples=30)
+    few = Evaluation(resamples=20, minimum_positives=5)
     results = subgroup_results(predictions, controls(study), few, cuts)
     agreement = decision_agreement(predictions, {FROM_CNN: "densenet161"}, few, cuts)
     line = subgroup_tables.data_line(data_json("phantom", "phantom"), results.evaluations)
@@ -77,7 +83,7 @@ def rows_of(table: Table, column: int = 0) -> dict[str, list[str]]:
 
 def test_every_group_has_its_interval_and_the_figure_says_which_data_it_is_of(views: Views) -> None:
     assert views.about == "Artificial radiographs, split random-70-10-20, test side: 300 images of 100 patients"
-    for metric in subgroup_tables.METRIC_TITLES:
+    for metric in ("auroc", "log_calibration"):
         figure = subgroup_figures.subgroup_figure(views.results.evaluations, views.styles, views.about, metric)
         shown = texts(figure)
         assert any(views.about in text for text in shown)
@@ -154,13 +160,16 @@ def test_the_tables_of_agreement_hold_the_frame(views: Views) -> None:
     row = views.agreement.query("by == 'all images' and finding == 'Mass' and measure == 'flip_to_negative'")
     lost = row[row["among"] == "positives"]["value"].iloc[0]
     assert rows_of(table)["Mass"][3].startswith(f"{lost:.3f} (")
-    assert rows_of(table)["Hernia"][3] == "4 positives, fewer than 10"
+    assert rows_of(table)["Hernia"][3] == "4 positives, fewer than 5"
     groups = rows_of(subgroup_tables.agreement_group_table(views.agreement, views.styles, FROM_CNN, views.about))
     assert groups["All images"][1] == rows_of(table)["Mean"][2]
     assert groups["Age: 80 and over"][1:] == ["no image"] * 5
 
 
-def test_the_same_figure_is_the_same_file(views: Views) -> None:
-    figures = [subgroup_figures.gap_figure(views.results.gaps, views.results.changes, views.styles, views.about, metric)
-               for metric in ("log_calibration", "log_calibration")]  # fmt: skip
-    assert to_svg(figures[0]) == to_svg(figures[1])
+def test_a_gap_of_a_ratio_is_drawn_as_a_factor(views: Views) -> None:
+    figure = subgroup_figures.gap_figure(
+        views.results.gaps, views.results.changes, views.styles, views.about, "log_calibration"
+    )
+    frame = views.results.changes.query("metric == 'log_calibration' and finding == 'mean' and second == @FROM_CNN")
+    drawn = drawn_intervals(figure.axes[1], views.styles[FROM_CNN].colour)
+    np.testing.assert_allclose(drawn, np.exp(frame[["low", "high"]].to_numpy(float)))
