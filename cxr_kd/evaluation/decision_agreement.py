@@ -121,15 +121,16 @@ def _rows(pairs: Pairs, cuts: Cuts | None, divided: Sequence[Grouping], settings
             }  # fmt: skip
             for number, measure in enumerate(FLIPS):
                 rows.append(about | {"measure": measure} | _interval(summary, (number, among, finding, group), 0, 1))
-        rows += _unknown_rows(grouping, numbers)
+        rows += _unknown_rows(grouping, numbers, summary.covers)
     return rows
 
 
-def _unknown_rows(grouping: Grouping, numbers: np.ndarray) -> list[dict[str, Any]]:
+def _unknown_rows(grouping: Grouping, numbers: np.ndarray, covers: str) -> list[dict[str, Any]]:
     """One row per measure for the images that are in no group, if there are any."""
     outside, reason = grouping.member < 0, why_unknown(grouping)
     about = {"by": grouping.by, "group": UNKNOWN, "finding": MEAN, "among": AMONG[0], "images": int(outside.sum()),
-             "patients": len(np.unique(numbers[outside])), "in_mean": False, "left_out": reason}  # fmt: skip
+             "patients": len(np.unique(numbers[outside])), "in_mean": False, "left_out": reason,
+             "interval": covers}  # fmt: skip
     return [about | {"measure": measure} for measure in FLIPS] if reason else []
 
 
