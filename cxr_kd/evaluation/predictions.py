@@ -17,6 +17,10 @@ from cxr_kd.errors import PredictionsError
 from cxr_kd.files import written_whole
 
 METADATA_KEY = b"cxr_kd.predictions"
+TEXT_ABOUT_IMAGES = ("sex", "view")  # optional columns, "" if unknown
+ABOUT_IMAGES = (*TEXT_ABOUT_IMAGES, "age")
+SEXES = ("M", "F", "")
+OLDEST = 130.0  # years, as in data.table
 
 
 class PredictionsMetadata(BaseModel):
@@ -42,8 +46,10 @@ class Predictions:
 
     `frame` has the columns image_id, patient_id, `label:FINDING` (1, 0, or NaN if unknown) and `logit:FINDING` (before
     the sigmoid) for each finding of `metadata.findings`; and `source`, the source of each image, if the data set has
-    sources. The attribute `source` names the file in errors. Raises PredictionsError, naming the column and the first
-    bad row, if the frame differs from this.
+    sources. Optional columns say who the patient is and how the image was taken: `sex` ("M", "F", or "" if unknown),
+    `age` (years, NaN if unknown) and `view` (the view position as the data set calls it, "" if unknown); older files
+    lack them. The attribute `source` names the file in errors. Raises PredictionsError, naming the column and the
+    first bad row, if the frame differs from this.
     """
 
     frame: pd.DataFrame
@@ -62,10 +68,12 @@ class Predictions:
         logits: np.ndarray,
         metadata: PredictionsMetadata,
         image_sources: Sequence[str] | None = None,
+        about: Mapping[str, Sequence[str] | Sequence[float]] | None = None,
     ) -> Predictions:
         """Return the predictions of N images from labels (NaN: unknown) and logits, (N, L) in the findings' order.
 
-        `image_sources` (N,) is the source of each image; None if the data set has none.
+        `image_sources` (N,) is the source of each image; None if the data set has none. `about` holds the optional
+        columns of ABOUT_IMAGES, (N,) each. PredictionsError if an array has another shape.
         """
         expected = (len(image_ids), len(metadata.findings))
         for name, array in (("labels", labels), ("logits", logits)):
@@ -74,6 +82,7 @@ class Predictions:
         columns: dict[str, object] = {"image_id": list(image_ids), "patient_id": list(patient_ids)}
         if image_sources is not None:
             columns["source"] = list(image_sources)
+        columns |= _about_images(about or {}, len(image_ids))
         for name, array in (("label", labels), ("logit", logits)):
             columns |= {f"{name}:{f}": _float32(array[:, i]) for i, f in enumerate(metadata.findings)}
         return cls(pd.DataFrame(columns), metadata)
@@ -101,7 +110,13 @@ class Predictions:
     @property
     def image_sources(self) -> np.ndarray | None:
         """The source of each image, (N,) str; None if the data set has no sources."""
-        return self.frame["source"].to_numpy(dtype=object) if "source" in self.frame else None
+        return self.about("source")
+
+    def about(self, column: str) -> np.ndarray | None:
+        """A column of ABOUT_IMAGES (or `source`), (N,): text as objects, age as float64; None in an older file."""
+        if column not in self.frame:
+            return None
+        return self.frame[column].to_numpy(dtype=np.float64 if column == "age" else object)
 
     def within(self, image_source: str) -> Predictions:
         """Return the predictions of the images of one source; PredictionsError if there is none."""
@@ -166,10 +181,35 @@ def _check(frame: pd.DataFrame, findings: tuple[str, ...], source: str) -> None:
         wrong = ~frame[column].map(lambda value: isinstance(value, str) and value != "")
         _refuse(frame, wrong.to_numpy(), source, column, "non-empty text is needed")
     _refuse(frame, frame["image_id"].duplicated().to_numpy(), source, "image_id", "each image must have one row")
+    _check_about_images(frame, source)
     for finding in findings:
         label, logit = (_numbers(frame, f"{part}:{finding}", source) for part in ("label", "logit"))
         _refuse(frame, ~(np.isnan(label) | np.isin(label, (0, 1))), source, f"label:{finding}", "allowed: 0, 1, NaN")
         _refuse(frame, ~np.isfinite(logit), source, f"logit:{finding}", "must be a finite float32: did training fail?")
+
+
+def _check_about_images(frame: pd.DataFrame, source: str) -> None:
+    """Raise PredictionsError unless each of the optional columns that is there is as `Predictions` describes it."""
+    for column in TEXT_ABOUT_IMAGES:
+        if column in frame:
+            wrong = ~frame[column].map(lambda value: isinstance(value, str)).to_numpy(bool)
+            _refuse(frame, wrong, source, column, 'text is needed, "" if unknown')
+    if "sex" in frame:
+        _refuse(frame, ~frame["sex"].isin(SEXES).to_numpy(), source, "sex", 'allowed: "M", "F", ""')
+    if "age" in frame:
+        age = _numbers(frame, "age", source)
+        wrong = ~(np.isnan(age) | ((age >= 0) & (age <= OLDEST)))
+        _refuse(frame, wrong, source, "age", f"allowed: 0 to {OLDEST:g} years, NaN if unknown")
+
+
+def _about_images(about: Mapping[str, Sequence[str] | Sequence[float]], images: int) -> dict[str, list[str | float]]:
+    """The optional columns of a frame; PredictionsError for an unknown name or another number of images."""
+    for name, values in about.items():
+        if name not in ABOUT_IMAGES:
+            raise PredictionsError(f"there is no optional column {name!r}; allowed: {', '.join(ABOUT_IMAGES)}")
+        if len(values) != images:
+            raise PredictionsError(f"{name} has {len(values)} values for {images} images")
+    return {name: list(values) for name, values in about.items()}
 
 
 def _numbers(frame: pd.DataFrame, column: str, source: str) -> np.ndarray:

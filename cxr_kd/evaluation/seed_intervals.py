@@ -6,6 +6,8 @@ column `interval` of a table says which.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from cxr_kd.evaluation.mrmc import OVER_BOTH, OVER_PATIENTS, infer
@@ -46,7 +48,7 @@ def summarise(
         if distance:
             low, high = 2 * estimates[0] - high, 2 * estimates[0] - low
     elif distance:
-        bias = _mean(resampled).mean(axis=0) - result.estimate
+        bias = mean_of_defined(resampled, axis=-1).mean(axis=0) - result.estimate
         low, high = low - bias, high - bias
     undefined = np.isnan(result.estimate)
     columns = {name: result.estimate}
@@ -58,8 +60,37 @@ def summarise(
     return columns
 
 
-def _mean(resampled: np.ndarray) -> np.ndarray:
-    """The mean over the last axis, without undefined resamples; NaN if all are undefined."""
-    defined = np.isfinite(resampled)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, resampled, 0).sum(axis=-1) / defined.sum(axis=-1)
+@dataclass(frozen=True, eq=False)
+class WithInterval:
+    """A value, averaged over trainings, with its 95 % interval (low, high) and p of "the value is 0", (...) each.
+
+    covers: OVER_PATIENTS for one training, OVER_BOTH for several. p is NaN for one training, which supports no
+    claim about the way of training.
+    """
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+    covers: str
+
+
+def with_interval(values: np.ndarray) -> WithInterval:
+    """Return the mean over trainings with its interval, from values (S, ..., 1 + R).
+
+    S trainings; the first of the 1 + R columns is the estimate, the others are resamples of the patients, the same for
+    every training. One training: a percentile interval over patients (`resampling.interval`). Several: `mrmc.infer`.
+    """
+    estimates, resampled = values[..., 0], values[..., 1:]
+    if len(values) == 1:
+        low, high = interval(resampled[0])
+        return WithInterval(estimates[0], low, high, np.full(low.shape, np.nan), OVER_PATIENTS)
+    found = infer(estimates, resampled)
+    return WithInterval(found.estimate, found.low, found.high, found.p, OVER_BOTH)
+
+
+def mean_of_defined(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean over one axis without NaN; NaN if all are NaN."""
+    defined = np.isfinite(values)
+    total, count = np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

@@ -9,7 +9,7 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import Side
 from cxr_kd.data.table import CxrTable
 from cxr_kd.evaluation.metrics import auroc_within, pairs_within
-from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
+from cxr_kd.evaluation.predictions import ABOUT_IMAGES, Predictions, PredictionsMetadata
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.training.job import Job
 
@@ -71,4 +71,5 @@ def predictions_of(model: CxrClassifier, job: Job, side: ScoredSide) -> Predicti
     images, patients = list(table.frame["image_id"]), list(table.frame["patient_id"])
     logits = predict(model, data, side, job.processes.device)
     sources = table.frame["source"].tolist() if table.image_sources else None
-    return Predictions.from_arrays(images, patients, table.labels(), logits, metadata, sources)
+    about = {name: table.frame[name].tolist() for name in ABOUT_IMAGES}
+    return Predictions.from_arrays(images, patients, table.labels(), logits, metadata, sources, about)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.bootstrap import bootstrap, bootstrap_difference
 from cxr_kd.evaluation.delong import DeLong, delong, logit_interval, mean_over_findings, p_value, wald_interval
 from cxr_kd.evaluation.metrics import auroc
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
-from cxr_kd.evaluation.uncertainty import bootstrap, bootstrap_difference
 from cxr_kd.study.settings import Evaluation
 
 SIZES = st.tuples(st.integers(8, 60), st.integers(2, 12), st.integers(0, 1), st.integers(0, 2**32 - 1))

@@ -35,6 +35,52 @@ def tiny() -> Predictions:
     )
 
 
+ABOUT = {"sex": ["M", "F", ""], "age": [0.5, 71, np.nan], "view": ["PA", "AP", ""]}
+
+
+def described() -> Predictions:
+    labels = np.zeros((3, 2))
+    return Predictions.from_arrays(["a", "b", "c"], ["1", "1", "2"], labels, labels - 1, METADATA, about=ABOUT)
+
+
+def test_a_file_says_who_the_patients_are_and_an_older_one_does_not(tmp_path: Path) -> None:
+    described().write(tmp_path / "new.parquet")
+    read = Predictions.read(tmp_path / "new.parquet")
+    pd.testing.assert_frame_equal(read.frame, described().frame)
+    for column, values in ABOUT.items():
+        np.testing.assert_array_equal(read.about(column), np.array(values, float if column == "age" else object))
+    tiny().write(tmp_path / "old.parquet")
+    old = Predictions.read(tmp_path / "old.parquet")
+    assert [old.about(column) for column in (*ABOUT, "source")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("sex", "W", r"row 1 \(image b\), column sex: found 'W'; allowed: \"M\", \"F\", \"\""),
+        ("sex", None, r"row 1 \(image b\), column sex: .*text is needed"),
+        ("view", None, r"row 1 \(image b\), column view: .*text is needed"),
+        ("age", -1.0, r"row 1 \(image b\), column age: found .*-1.*; allowed: 0 to 130 years, NaN if unknown"),
+        ("age", np.inf, r"row 1 \(image b\), column age: .*inf"),
+        ("age", 411.0, r"row 1 \(image b\), column age: .*411"),
+    ],
+)
+def test_a_bad_sex_age_or_view_is_named(column: str, value: object, message: str) -> None:
+    frame = described().frame
+    frame[column] = [value if row == 1 else old for row, old in enumerate(frame[column])]
+    with pytest.raises(PredictionsError, match=message):
+        Predictions(frame, METADATA)
+
+
+def test_ages_as_text_and_columns_of_another_length_or_name_are_refused() -> None:
+    with pytest.raises(PredictionsError, match=r"column age is .*numbers are needed"):
+        Predictions(described().frame.assign(age="70"), METADATA)
+    labels, ids = np.zeros((3, 2)), ["a", "b", "c"]
+    for about, message in (({"sex": ["M"]}, "sex has 1 values for 3 images"), ({"race": ids}, "no optional column 'r")):
+        with pytest.raises(PredictionsError, match=message):
+            Predictions.from_arrays(ids, ids, labels, labels, METADATA, about=about)
+
+
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     written = tiny()
     written.write(tmp_path / "deep" / "predictions-test.parquet")

@@ -56,7 +56,7 @@ def test_the_predictions_are_those_of_the_saved_weights(home, data):
     assert abs(saved.logits - predict(load_run(study, run, data), data, "test")).max() < 1e-5
 
 
-def test_the_predictions_hold_the_sources_of_the_images_if_there_are_any(home, data):
+def test_the_predictions_say_who_the_patients_are_and_hold_the_sources_if_there_are_any(home, data):
     study = tiny_study(home)
     run = study.all_runs[1]
     model = build(run.network, data.table.findings, image_size=32)
@@ -66,6 +66,9 @@ def test_the_predictions_hold_the_sources_of_the_images_if_there_are_any(home, d
     saved = predictions_of(model, Job(study, run, replace(data, table=table), ONE), "test")
     of_image = dict(zip(table.frame["image_id"], sources, strict=True))
     assert saved.image_sources.tolist() == [of_image[image_id] for image_id in data.split.test]
+    shown = table.select(data.split.test).frame
+    for column in ("sex", "age", "view"):
+        np.testing.assert_array_equal(saved.about(column), shown[column].to_numpy())
 
 
 def test_a_run_is_trained_again_only_when_what_it_depends_on_has_changed(home, data, capsys):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from cxr_kd.evaluation.bootstrap import DEFAULTS, Runs
 from cxr_kd.evaluation.probability.cases import Cases, Scored, gather
 from cxr_kd.evaluation.probability.logistic import ResampledLogistic, why_no_fit
 from cxr_kd.evaluation.probability.recalibration import (
@@ -26,7 +27,6 @@ from cxr_kd.evaluation.probability.recalibration import (
 )
 from cxr_kd.evaluation.probability.smooth_ece import resampled_smooth_ece
 from cxr_kd.evaluation.seed_intervals import DISTANCE, SHARE, interval_kind, summarise
-from cxr_kd.evaluation.uncertainty import Runs
 from cxr_kd.study.settings import Evaluation
 
 BINS = 15

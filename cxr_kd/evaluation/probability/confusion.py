@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.bootstrap import DEFAULTS, Runs
 from cxr_kd.evaluation.probability.cases import Cases, Scored, gather
 from cxr_kd.evaluation.probability.operating_points import RULES, TARGET, OperatingPoints, Rule, choose_operating_points
 from cxr_kd.evaluation.seed_intervals import SHARE, interval_kind, summarise
-from cxr_kd.evaluation.uncertainty import Runs
 from cxr_kd.study.settings import Evaluation
 
 MEASURES = ("sensitivity", "specificity", "ppv", "npv", "accuracy", "f1")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from cxr_kd.evaluation.bootstrap import DEFAULTS, Runs
 from cxr_kd.evaluation.probability.cases import Scored, gather
 from cxr_kd.evaluation.seed_intervals import SHARE, interval_kind, summarise
-from cxr_kd.evaluation.uncertainty import Runs
 from cxr_kd.study.settings import Evaluation
 
 GRID = np.linspace(0, 1, 101)

@@ -14,10 +14,10 @@ import pandas as pd
 from scipy.special import expit
 
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.bootstrap import DEFAULTS, Runs
 from cxr_kd.evaluation.probability.cases import Cases, Scored, gather
 from cxr_kd.evaluation.probability.recalibration import Method, Recalibration, fit_recalibration, recalibrated
 from cxr_kd.evaluation.seed_intervals import interval_kind, summarise
-from cxr_kd.evaluation.uncertainty import Runs
 from cxr_kd.study.settings import Evaluation
 
 THRESHOLDS = (*(i / 1000 for i in range(1, 10)), *(i / 100 for i in range(1, 100)))

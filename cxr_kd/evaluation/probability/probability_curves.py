@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from cxr_kd.evaluation.bootstrap import DEFAULTS, Runs
 from cxr_kd.evaluation.probability.calibration import Binned, equal_count_bins
 from cxr_kd.evaluation.probability.cases import Cases, Scored, gather
 from cxr_kd.evaluation.probability.recalibration import Method, Recalibration, fit_recalibration, recalibrated
 from cxr_kd.evaluation.seed_intervals import SHARE, interval_kind, summarise
-from cxr_kd.evaluation.uncertainty import Runs
 from cxr_kd.study.settings import Evaluation
 
 CURVE_BINS = 10  # of equal image counts

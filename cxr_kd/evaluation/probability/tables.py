@@ -12,10 +12,10 @@ import pandas as pd
 
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.arm_tables import ArmPredictions
+from cxr_kd.evaluation.bootstrap import DEFAULTS
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.probability import operating_points, recalibration
 from cxr_kd.evaluation.probability.calibration import evaluate_calibration
-from cxr_kd.evaluation.probability.cases import DEFAULTS
 from cxr_kd.evaluation.probability.confusion import evaluate_operating_points, predictive_values
 from cxr_kd.evaluation.probability.curves import precision_recall_curves, roc_curves
 from cxr_kd.evaluation.probability.net_benefit import decision_curves
