@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.device.cost_table import write_cost_table
     from cxr_kd.distill.outputs import observe
     from cxr_kd.evaluation.ablation import write_ablation
+    from cxr_kd.evaluation.details import write_details
     from cxr_kd.evaluation.study_results import write_results
     from cxr_kd.explanation.agreement import agreement_of_students
     from cxr_kd.explanation.cam import maps, upsample
@@ -56,6 +57,7 @@ __all__ = [
     "upsample",
     "write_ablation",
     "write_cost_table",
+    "write_details",
     "write_report",
     "write_results",
 ]
@@ -79,6 +81,7 @@ _MODULES = {
     "write_ablation": "evaluation.ablation",
     "write_cost_table": "device.cost_table",
     "write_report": "report.page",
+    "write_details": "evaluation.details",
     "write_results": "evaluation.study_results",
 }
 

@@ -33,15 +33,15 @@ Cuts = Sequence[tuple[np.ndarray, np.ndarray]]  # their thresholds, (L,) each
 
 def decision_agreement(
     predictions: Mapping[str, Sequence[Predictions]],
-    teachers: Mapping[str, str],
+    taught: Sequence[tuple[str, str]],
     settings: Evaluation = DEFAULTS,
     thresholds: ArmThresholds | None = None,
 ) -> pd.DataFrame:
     """Return how each student agrees with its teacher; one row per pair, group, finding (or MEAN), measure and `among`.
 
-    `predictions`: arm -> one per seed, all on the same images. `teachers`: student arm -> arm of its teacher, with as
-    many seeds, or one that all seeds of the student share. `thresholds`: as in `subgroups.subgroup_results`, each
-    network its own; None: no decisions, so only the rank correlation.
+    `predictions`: arm -> one per seed, all on the same images. `taught`: pairs of arms (teacher, student); the teacher
+    has as many seeds, or one that all seeds of the student share. `thresholds`: as in `subgroup_results`, each network
+    its own; None: no decisions, so only the rank correlation.
 
     Columns: teacher, student, seeds, by, group (of `groups`), finding; measure: "spearman", the rank correlation of the
     logits (over all images only), or the share of images whose decision is another than the teacher's: "flip", of which
@@ -57,7 +57,7 @@ def decision_agreement(
     missing.
     """
     frames = []
-    for student, teacher in teachers.items():
+    for teacher, student in taught:
         runs = [*predictions.get(teacher, ()), *predictions.get(student, ())]
         pairs = _pairs(predictions, teacher, student)
         check_same_images(runs)

@@ -30,10 +30,13 @@ def interval(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Resamples in which the value is undefined (NaN) are left out. Both bounds are NaN if all are undefined.
     """
-    defined = np.isfinite(resampled).any(axis=-1)
+    finite = np.isfinite(resampled)
+    whole, some = finite.all(axis=-1), finite.any(axis=-1)
     bounds = np.full((2, *resampled.shape[:-1]), np.nan)
-    if defined.any():
-        bounds[:, defined] = np.nanpercentile(resampled[defined], PERCENTILES, axis=-1)
+    # np.nanpercentile goes through the values one by one, so it is for those that need it only.
+    for which, percentile in ((whole, np.percentile), (some & ~whole, np.nanpercentile)):
+        if which.any():
+            bounds[:, which] = percentile(resampled[which], PERCENTILES, axis=-1)
     return bounds[0], bounds[1]
 
 

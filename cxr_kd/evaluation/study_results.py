@@ -33,6 +33,7 @@ from cxr_kd.files import read_json, write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, arms_of, controls, taught
 
+_NAMES = {"source": str, "group": str}  # columns whose values may look like numbers: a scanner "01"
 NOTEBOOK = "04_evaluate"  # which writes these tables
 _ESTIMATES = tuple(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))
 _DIFFERENCES = tuple(
@@ -191,7 +192,7 @@ def read_table(path: Path, columns: Sequence[str], notebook: str = NOTEBOOK) -> 
     if not path.is_file():
         raise PredictionsError(f"{path}: there is no such file; run notebook {notebook} of this study")
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"source": str})  # a scanner may be "01"
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=_NAMES)
     except (ValueError, OSError) as error:  # pandas' errors about content and encoding are ValueErrors
         raise PredictionsError(
             f"{path}: not readable as CSV ({str(error).strip()}); run notebook {notebook} again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.files import check_room, written_whole
-from cxr_kd.report import ablation, comparison_tables, data_figures, data_tables, figures, tables
+from cxr_kd.report import ablation, comparison_tables, data_figures, data_tables, detail_views, figures, tables
 from cxr_kd.report.ablation_figure import ablation_figure
 from cxr_kd.report.content_security import CONTENT_SECURITY_POLICY
 from cxr_kd.report.headline import FEW_PATIENTS, badge, cost_sentences, headline, side_tested
+from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
 from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
 from cxr_kd.report.source_tables import source_section
 from cxr_kd.report.study_files import StudyFiles, read_study_files
-from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_svg
+from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_png, to_svg
 from cxr_kd.study import Study
-from cxr_kd.study.arms import arms_of
+from cxr_kd.study.arms import arms_of, main_arms
 
 NOTEBOOKS = {
     "01_data": "The data",
@@ -53,6 +56,7 @@ def write_report(study: Study) -> Path:
         **_data_section(files),
         **_top(study, files, styles),
         **(results := _results(study, files, styles)),
+        **_details(study, files, styles),
         "ablation": _ablation(study, files),
         **_published(files, styles),
         **_cost(study, files, styles, results["scored"]),
@@ -122,6 +126,22 @@ def _results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) ->
         "teacher_table": comparison_tables.teacher_table(files.with_teachers, styles, study.evaluation),
         "curves_figure": _drawn(figures.learning_curves(files.histories, styles)),
         "explanations": [(_picture(file), caption) for file, caption in files.explanations],
+    }
+
+
+def _details(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
+    """Figures and tables about probabilities, groups of patients, and the agreement with teachers."""
+    frames, shown = files.details, {arm: styles[arm] for arm in main_arms(study)}
+    figures = detail_views.curve_figures(frames, shown)
+    groups = detail_views.subgroup_figures(frames, styles, files.data) if figures else []
+    return {
+        "styles_shown": len(styles),
+        "curve_figures": [(_drawn_small(each.figure), each) for each in figures],
+        "raw_is_no_probability": RAW_IS_NO_PROBABILITY,
+        "arm_tables": [(style.label, detail_views.arm_tables(frames, style)) for style in styles.values()],
+        "subgroup_figures": [(_drawn(each.figure), each) for each in groups],
+        "group_tables": detail_views.group_tables(frames, styles, files.data),
+        "agreement_tables": detail_views.agreement_tables(frames, styles, files.data),
     }
 
 
@@ -211,6 +231,13 @@ def _notebooks(study: Study) -> list[tuple[str, str, str]]:
 def _drawn(figure: Figure) -> str:
     """Return a figure as a data URL of an SVG."""
     return "data:image/svg+xml;base64," + base64.b64encode(to_svg(figure)).decode()
+
+
+def _drawn_small(figure: Figure) -> str:
+    """Return a crowded figure as a data URL of a PNG of 256 colours; thousands of paths are slow in a browser."""
+    image, buffer = Image.open(io.BytesIO(to_png(figure))).convert("RGB"), io.BytesIO()
+    image.quantize(256).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _picture(file: Path) -> str:

@@ -1,6 +1,7 @@
 """What notebooks 02 to 04 show of finished runs: run cards, learning curves, the validation side, the sources."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -38,9 +39,15 @@ def validation_auroc(study: Study, runs: Sequence[Run]) -> Figure:
     return figures.forest(pd.concat(evaluations), {run.arm: style_of(run.arm, run) for run in runs})
 
 
+def data_card(study: Study) -> dict[str, Any]:
+    """Return the study's data card, which 01_data wrote."""
+    card: dict[str, Any] = read_json(study.runs_folder / "data.json")
+    return card
+
+
 def sources(study: Study) -> SourceSection | None:
     """Return the results within each source, from the files that `write_results` wrote; None without sources."""
-    data = read_json(study.runs_folder / "data.json")
+    data = data_card(study)
     if not data["image_sources"]:
         return None
     first = study.evaluation.headline_source

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cxr_kd.data.image_sources import check_headline_source
 from cxr_kd.errors import ReportError
-from cxr_kd.evaluation import ablation, study_results
+from cxr_kd.evaluation import ablation, details, study_results
 from cxr_kd.evaluation.study_results import (
     COLUMNS,
     SOURCE_COLUMNS,
@@ -46,6 +46,7 @@ class StudyFiles:
     evaluations: pd.DataFrame
     comparisons: pd.DataFrame
     with_teachers: pd.DataFrame
+    details: Mapping[str, pd.DataFrame]  # `evaluation.details.read_details`
     explanations: Sequence[tuple[Path, str]]  # file, caption
     cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
     by_source: SourceResults | None  # if the images have sources
@@ -69,7 +70,7 @@ def read_study_files(study: Study) -> StudyFiles:
         if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
             raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
     by_source = SOURCE_COLUMNS if data["image_sources"] else ()
-    for name in (*COLUMNS, *by_source):
+    for name in (*COLUMNS, *by_source, *details.FILES):
         _needed(study.runs_folder / name, study_results.NOTEBOOK)
     for name in ablation.FILES if study.ablation else ():
         _needed(study.runs_folder / name, ablation.NOTEBOOK)
@@ -89,6 +90,7 @@ def read_study_files(study: Study) -> StudyFiles:
         evaluations=results.evaluations,
         comparisons=results.comparisons,
         with_teachers=results.with_teachers,
+        details=details.read_details(study),
         explanations=_explanations(study.runs_folder / "explanations"),
         cost=_cost(study),
         by_source=_by_source(study, data),

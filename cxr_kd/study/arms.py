@@ -51,6 +51,16 @@ def controls(study: Study) -> list[tuple[str, str]]:
     return [(control, arm) for arm in distilled if (control := control_of(study, arm))]
 
 
+def main_arms(study: Study) -> tuple[str, ...]:
+    """Return the arms of crowded figures: the first teacher, the student alone, and the last student of this teacher.
+
+    All arms if the study has no teacher.
+    """
+    pairs = taught(study)
+    students = [student for teacher, student in pairs if teacher == pairs[0][0]]
+    return tuple(dict.fromkeys((pairs[0][0], students[0], students[-1]))) if pairs else tuple(arms_of(study))
+
+
 def taught(study: Study) -> list[tuple[str, str]]:
     """Return the pairs (teacher, student) of arms: each distilled student, and its control, with each of its teachers.
 

@@ -21,7 +21,7 @@ from cxr_kd.study.settings import Evaluation
 FEW = Evaluation(resamples=30)
 TEACHER, STUDENT = simulated(0, noise=0.6), simulated(1, noise=0.6, in_children=0.5)
 CUTS = {"teacher": [dict.fromkeys(FINDINGS, 0.9)], "student": [dict(zip(FINDINGS, (0.4, 0.8, 1.2), strict=True))]}
-ARMS, PAIR = {"teacher": [TEACHER], "student": [STUDENT]}, {"student": "teacher"}
+ARMS, PAIR = {"teacher": [TEACHER], "student": [STUDENT]}, [("teacher", "student")]
 TABLE = decision_agreement(ARMS, PAIR, FEW, CUTS)
 
 
@@ -84,7 +84,7 @@ def test_a_mean_is_over_the_findings_and_the_correlation_is_over_all_images_only
 
 def test_a_network_agrees_with_itself() -> None:
     table = decision_agreement(
-        {"a": [TEACHER], "b": [TEACHER]}, {"b": "a"}, FEW, {"a": CUTS["teacher"], "b": CUTS["teacher"]}
+        {"a": [TEACHER], "b": [TEACHER]}, [("a", "b")], FEW, {"a": CUTS["teacher"], "b": CUTS["teacher"]}
     )
     scored = table[table["left_out"] == ""]
     flips = scored[scored["measure"] != SPEARMAN][["value", "low", "high"]]
@@ -147,7 +147,7 @@ def test_without_thresholds_there_is_only_the_correlation_and_without_pairs_no_r
     table = decision_agreement(ARMS, PAIR, FEW)
     assert set(table["measure"]) == {SPEARMAN}
     assert tuple(table.columns) == COLUMNS
-    empty = decision_agreement(ARMS, {}, FEW)
+    empty = decision_agreement(ARMS, [], FEW)
     assert empty.empty
     assert tuple(empty.columns) == COLUMNS
 

@@ -110,10 +110,10 @@ def test_the_standard_error_is_about_that_of_the_bootstrap_over_patients() -> No
     for weights, theirs in (([1, 0], bootstrap(runs[0], how)), ([-1, 1], bootstrap_difference(*runs, how))):
         combined = [each.combined(weights) for each in ours[:2]]
         combined.append(mean_over_findings(combined))
-        np.testing.assert_allclose([each.auroc[0] for each in combined], theirs.estimate[0], atol=1e-12)
+        np.testing.assert_allclose([each.auroc[0] for each in combined], theirs.estimates[0, 0], atol=1e-12)
         np.testing.assert_allclose(ours[2].combined(weights).covariance, combined[2].covariance, rtol=1e-10)
         # 1,000 resamples give a standard error to 2.2 %; the two methods differ by about 1 / (positive patients).
-        error = theirs.resampled[0].std(axis=1, ddof=1)
+        error = theirs.resampled[0, 0].std(axis=1, ddof=1)
         np.testing.assert_allclose([each.standard_error[0] for each in combined], error, rtol=0.08)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.evaluation.ablation import AGREEMENT_COLUMNS, compare_ablation, describe_arms
+from cxr_kd.evaluation.details import write_details
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 from cxr_kd.evaluation.study_results import write_results
 from cxr_kd.explanation.examples import Example
@@ -71,6 +72,7 @@ def write_study(home: Path, kind: str, dataset: str, seeds: tuple[int, ...], tex
     for run in study.all_runs:
         write_run(study, run, kind, dataset)
     write_results(study)
+    write_details(study)
     if study.ablation:
         write_ablation(study)
     write_device(study)
@@ -136,7 +138,8 @@ def write_run(study: Study, run, kind: str, dataset: str) -> None:
             "study": study.name, "dataset": dataset, "kind": kind, "run": run.name, "network": run.network,
             "split": study.data.split, "split_sha256": SHA, "side": side, "split_sides": {}, "findings": FINDINGS,
         })  # fmt: skip
-        ids, patients = [f"i{i}" for i in range(len(known))], [f"p{i // 3}" for i in range(len(known))]
+        start = "v" if side == "validation" else ""
+        ids, patients = ([f"{start}{kind}{i // n}" for i in range(len(known))] for kind, n in (("i", 1), ("p", 3)))
         Predictions.from_arrays(ids, patients, known, logits, metadata).write(folder / f"predictions-{side}.parquet")
     epochs = np.arange(1, 9)
     history = {"epoch": epochs, "loss": 0.3 * np.exp(-epochs / 4) + 0.02 * strength, "seconds": 3.0}

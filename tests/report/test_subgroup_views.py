@@ -60,7 +60,7 @@ def views_of(study: Study) -> Views:
     cuts = {arm: [dict.fromkeys(FINDINGS, 0.7)] * len(runs) for arm, runs in predictions.items()}
     few = Evaluation(resamples=20, minimum_positives=5)
     results = subgroup_results(predictions, controls(study), few, cuts)
-    agreement = decision_agreement(predictions, {FROM_CNN: "densenet161"}, few, cuts)
+    agreement = decision_agreement(predictions, [("densenet161", FROM_CNN)], few, cuts)
     line = subgroup_tables.data_line(data_json("phantom", "phantom"), results.evaluations)
     return Views(results, agreement, arm_styles(study), line)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,15 @@ class Cases:
 
     def scored(self, finding: str) -> list[Scored]:
         """Return the images with a known label of a finding, one entry per seed."""
-        position = self.test[0].findings.index(finding)
-        known = ~np.isnan(self.test[0].labels[:, position])
-        labels = self.test[0].labels[known, position].astype(np.float64)
-        return [
-            Scored(labels, run.logits[known, position].astype(np.float64), self.numbers[known], self.weights)
-            for run in self.test
-        ]
+        labels = self.test[0].frame[f"label:{finding}"].to_numpy(np.float64)
+        known = ~np.isnan(labels)
+        logits = [run.frame[f"logit:{finding}"].to_numpy(np.float64)[known] for run in self.test]
+        return [Scored(labels[known], each, self.numbers[known], self.weights) for each in logits]
+
+    @cached_property
+    def _count_rows(self) -> dict[str, dict[str, Any]]:
+        rows = self.counts[list(COUNTS)].to_dict("records")
+        return {row["finding"]: {str(name): value for name, value in row.items()} for row in rows}
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -84,8 +87,8 @@ class Cases:
 
         `left_out` replaces the reason in the counts if it has none.
         """
-        row = self.counts[self.counts["finding"] == finding].iloc[0]
-        counts = {column: row[column] for column in COUNTS} | {"left_out": row["left_out"] or left_out}
+        row = self._count_rows[finding]
+        counts = row | {"left_out": row["left_out"] or left_out}
         length = max([len(value) for value in columns.values() if not _is_single(value)], default=1)
         return pd.DataFrame({**counts, **columns}, index=range(length))
 

@@ -83,20 +83,20 @@ class SubgroupResults:
 
 def subgroup_results(
     predictions: Mapping[str, Sequence[Predictions]],
-    controls: Mapping[str, str],
+    controls: Sequence[tuple[str, str]],
     settings: Evaluation = DEFAULTS,
     thresholds: ArmThresholds | None = None,
 ) -> SubgroupResults:
     """Return the tables of `SubgroupResults`.
 
-    `predictions`: arm -> one per seed, all on the same images. `controls`: distilled arm -> arm of its control, with
+    `predictions`: arm -> one per seed, all on the same images. `controls`: pairs of arms (control, distilled) with
     as many seeds in the same order. `thresholds`: arm -> one mapping per seed, finding -> threshold on the logit, the
     decision being positive if logit >= threshold; None: no sensitivity and specificity.
 
     Raises PredictionsError unless all predictions hold the same images, labels and descriptions of the patients, if
     thresholds are not as described, or if a control is missing or has another number of seeds.
     """
-    for distilled, control in controls.items():
+    for control, distilled in controls:
         counts = [len(predictions.get(arm, ())) for arm in (distilled, control)]
         if not counts[0] or counts[0] != counts[1]:
             raise PredictionsError(
@@ -108,7 +108,7 @@ def subgroup_results(
         for arm in predictions:
             tables[0].append(_evaluations(bootstrap, arm))
             tables[1].append(_gaps(bootstrap, arm))
-        tables[2].extend(_changes(bootstrap, control, distilled) for distilled, control in controls.items())
+        tables[2].extend(_changes(bootstrap, control, distilled) for control, distilled in controls)
     evaluations, gaps, changes = (
         _joined(frames, columns)
         for frames, columns in zip(tables, (EVALUATION_COLUMNS, GAP_COLUMNS, CHANGE_COLUMNS), strict=True)
