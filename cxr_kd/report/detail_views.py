@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.details import AGREEMENT, GAP_CHANGES, GAPS, SUBGROUPS
 from cxr_kd.report import probability_tables, subgroup_tables
 from cxr_kd.report.curve_figures import precision_recall_plot, roc_plot
@@ -93,7 +94,7 @@ def subgroup_figures(frames: Frames, styles: Styles, data: Mapping[str, Any]) ->
     about, changes = _about(frames, data), frames[GAP_CHANGES]
     groups = subgroup_figure(_of(frames[SUBGROUPS], styles), styles, about)
     drawn = [Drawn("subgroups", "AUROC in each group of patients.", SUBGROUPS, groups)]
-    if ((changes["metric"] == "auroc") & (changes["finding"] == "mean") & changes["change"].notna()).any():
+    if ((changes["metric"] == "auroc") & (changes["finding"] == MEAN) & changes["change"].notna()).any():
         caption = "Gaps between groups of patients, before and after distillation."
         drawn.append(Drawn("subgroup-gaps", caption, GAP_CHANGES, gap_figure(frames[GAPS], changes, styles, about)))
     return drawn
@@ -106,11 +107,12 @@ def group_tables(frames: Frames, styles: Styles, data: Mapping[str, Any]) -> lis
         subgroup_tables.subgroup_table(frames[SUBGROUPS], styles, about, metric)
         for metric in ("auroc", "sensitivity", "specificity", "log_calibration")
     ]
-    changes = [
+    means = frames[GAP_CHANGES][frames[GAP_CHANGES]["finding"] == MEAN]
+    return tables + [
         subgroup_tables.gap_change_table(frames[GAP_CHANGES], styles, about, metric)
         for metric in ("auroc", "sensitivity")
+        if (means["metric"] == metric).any()
     ]
-    return [*tables, *(table for table in changes if table.rows)]
 
 
 def agreement_tables(frames: Frames, styles: Styles, data: Mapping[str, Any]) -> list[Table]:
