@@ -22,7 +22,9 @@ from cxr_kd.evaluation.bootstrap import (
     bootstrap_difference,
     listed,
 )
+from cxr_kd.evaluation.delong import delong, logit_interval, mean_over_findings
 from cxr_kd.evaluation.mrmc import OVER_BOTH, OVER_PATIENTS
+from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.resampling import ALPHA, holm
 from cxr_kd.study.settings import Evaluation
 
@@ -31,8 +33,9 @@ def evaluate(runs: Runs, settings: Evaluation = DEFAULTS) -> pd.DataFrame:
     """Return AUROC and average precision of each finding and of their mean (the last row), with 95 % intervals.
 
     Several runs (seeds of one training) are averaged; PredictionsError unless they hold the same images. Columns: run,
-    side, those of `Bootstrap.counts`, prevalence, interval (OVER_PATIENTS or OVER_BOTH), and for each metric M: M,
-    M_low, M_high.
+    side, those of `Bootstrap.counts`, prevalence, interval (OVER_PATIENTS or OVER_BOTH), for each metric M: M, M_low,
+    M_high; and auroc_delong_low, auroc_delong_high: DeLong's interval, which needs no resampling and covers patients
+    only.
     """
     result = bootstrap(runs, settings)
     frame = result.counts.copy()
@@ -44,7 +47,20 @@ def evaluate(runs: Runs, settings: Evaluation = DEFAULTS) -> pd.DataFrame:
         frame["interval"] = value.covers
         columns = {"": value.estimate, "_low": value.low, "_high": value.high}
         frame = frame.assign(**{f"{metric}{end}": column for end, column in columns.items()})
-    return frame
+    low, high = _delong_bounds(listed(runs), np.flatnonzero(result.counts["left_out"][:-1] == ""))
+    return frame.assign(auroc_delong_low=low, auroc_delong_high=high)
+
+
+def _delong_bounds(runs: Sequence[Predictions], scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """DeLong's interval of the mean over runs, for the findings at `scored` and for their mean: (L + 1,) each."""
+    bounds = np.full((2, len(runs[0].findings) + 1), np.nan)
+    labels, logits = runs[0].labels, np.stack([run.logits for run in runs], axis=-1)
+    share = np.full(len(runs), 1 / len(runs))
+    found = [delong(labels[:, i], logits[:, i], runs[0].patients).combined(share) for i in scored]
+    for position, value in zip([*scored, -1], [*found, *([mean_over_findings(found)] if found else [])], strict=False):
+        low, high = logit_interval(value.auroc, value.standard_error, value.degrees)
+        bounds[:, position] = low[0], high[0]
+    return bounds[0], bounds[1]
 
 
 def compare(

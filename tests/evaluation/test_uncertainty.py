@@ -53,6 +53,19 @@ def test_estimates_equal_those_of_scikit_learn_and_a_rare_finding_is_left_out() 
     assert table.loc["Hernia", "left_out"] == ""
 
 
+def test_delongs_interval_is_about_that_of_the_bootstrap() -> None:
+    run = predictions(images=900, patients=300)
+    table = evaluate(run, Evaluation(resamples=1000)).set_index("finding")
+    for finding in ("Effusion", "Mass", MEAN):
+        row = table.loc[finding]
+        width = row["auroc_high"] - row["auroc_low"]
+        assert row["auroc_delong_high"] - row["auroc_delong_low"] == pytest.approx(width, rel=0.1)
+        assert row["auroc_delong_low"] == pytest.approx(row["auroc_low"], abs=0.1 * width)
+    assert table.loc["Hernia", ["auroc_delong_low", "auroc_delong_high"]].isna().all()
+    several = evaluate([run, run], Evaluation(resamples=50)).set_index("finding")
+    assert several.loc[MEAN, "auroc_delong_low"] == pytest.approx(table.loc[MEAN, "auroc_delong_low"])
+
+
 def test_resamples_equal_those_of_a_plain_loop_over_patients() -> None:
     run = predictions()
     result = bootstrap(run, Evaluation(resamples=20, seed=7))

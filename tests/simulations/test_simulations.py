@@ -1,31 +1,14 @@
 """The simulated test sets have the AUROC that they promise, and the scripts exit with 1 if a promise is broken."""
 
-import importlib.util
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from scripts import load
 
 from cxr_kd.evaluation.delong import DeLong
 from cxr_kd.evaluation.metrics import auroc
-
-FOLDER = Path(__file__).parents[2] / "simulations"
-
-
-def load(name: str, as_name: str) -> ModuleType:
-    """Import a script under another name: `coverage` is also a package that other libraries import."""
-    spec = importlib.util.spec_from_file_location(as_name, FOLDER / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[as_name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 simulated = load("_simulated", "_simulated")
 coverage = load("coverage", "simulated_coverage")
