@@ -66,7 +66,7 @@ def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> 
                       fontsize=8.5)  # fmt: skip
     _finding_rows(axes, findings, rows[shown[0].arm])
     side = evaluations["side"].iloc[0]
-    axes.set_xlabel(f"{METRIC_NAMES[metric]} on the {side} side, 95 % interval over patients")
+    axes.set_xlabel(f"{METRIC_NAMES[metric]} on the {side} side, 95 % interval over {_covered(evaluations)}")
     _legend(figure, shown)
     return figure
 
@@ -90,7 +90,7 @@ def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     side = evaluations["side"].iloc[0]
-    axes.set_xlabel(f"mean AUROC over findings on the {side} side, 95 % interval over patients")
+    axes.set_xlabel(f"mean AUROC over findings on the {side} side, 95 % interval over {_covered(evaluations)}")
     return figure
 
 
@@ -189,6 +189,11 @@ def _finding_rows(axes: Axes, findings: Sequence[str], counts: pd.DataFrame) -> 
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
+
+
+def _covered(frame: pd.DataFrame) -> str:
+    """What the intervals of a frame cover."""
+    return str(frame["interval"].iloc[0])
 
 
 def _legend(figure: Figure, shown: Sequence[ArmStyle]) -> None:

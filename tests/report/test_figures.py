@@ -61,14 +61,14 @@ def test_every_finding_and_arm_has_its_interval_and_left_out_ones_are_said(make_
     assert {f"{value:.3f}" for value in shown} <= set(texts(means))
 
 
-def test_a_mark_is_filled_exactly_where_zero_is_outside(make_study) -> None:
+def test_a_mark_is_filled_exactly_where_the_corrected_p_is_small(make_study) -> None:
     study = make_study()
     row = {"first": ALONE, "second": "eeea_net_c2_from_densenet161", "positives": 20, "left_out": ""}
-    values = {"Mass": (0.02, 0.01, 0.03), "Nodule": (0.02, -0.01, 0.05), MEAN: (-0.02, -0.04, -0.01)}
+    values = {"Mass": (0.02, 0.01, 0.03, 0.01), "Nodule": (0.02, 0.001, 0.05, 0.3), MEAN: (-0.02, -0.04, -0.01, 0.04)}
     frame = pd.DataFrame(
         [
-            {**row, "finding": f, "auroc_difference": v, "auroc_low": lo, "auroc_high": hi}
-            for f, (v, lo, hi) in values.items()
+            {**row, "finding": f, "auroc_difference": v, "auroc_low": lo, "auroc_high": hi, "auroc_p_holm": p}
+            for f, (v, lo, hi, p) in values.items()
         ]
     )
     (axes,) = figures.paired_differences(frame, arm_styles(study)).axes

@@ -46,9 +46,10 @@ def why_unknown(grouping: Grouping) -> str:
 def groupings(runs: Sequence[Predictions]) -> tuple[Grouping, ...]:
     """Return the divisions of the images of `runs`, which hold the same images; the first has all images in one group.
 
-    Sex: female, male. Age: AGE_BANDS, always all five, so that results of two data sets have the same groups. View
-    position: the values that the data set has. Findings: FINDING_COUNTS, the number of the study's findings that an
-    image has; an image with unknown labels is in a group only if these labels cannot change it. Source: the values.
+    Sex: female, male. Age: AGE_BANDS, all five even if some are empty, so that results of two data sets have the same
+    groups. Both have no group if they are not known for any image. View position: the values that the data set has.
+    Findings: FINDING_COUNTS, the number of the study's findings that an image has; an image with unknown labels is in a
+    group only if these labels cannot change it. Source: the values.
 
     Sex, age and view are those of the first run that has them, because older files lack them. Raises PredictionsError
     if two runs disagree about them. If none has them, no image is known.
@@ -60,7 +61,7 @@ def groupings(runs: Sequence[Predictions]) -> tuple[Grouping, ...]:
     return (
         Grouping(ALL, (ALL,), np.zeros(images, int)),
         _by_value(SEX, None if sex is None else np.array([SEX_NAMES.get(s, "") for s in sex]), images, SEX_NAMES),
-        Grouping(AGE, tuple(AGE_BANDS.values()), np.where(np.isnan(ages), -1, band)),
+        Grouping(AGE, () if np.isnan(ages).all() else tuple(AGE_BANDS.values()), np.where(np.isnan(ages), -1, band)),
         _by_value(VIEW, view, images),
         Grouping(FINDING_COUNT, FINDING_COUNTS, _finding_count(runs[0].labels)),
         _by_value(SOURCE, runs[0].image_sources, images),
@@ -70,7 +71,8 @@ def groupings(runs: Sequence[Predictions]) -> tuple[Grouping, ...]:
 def _by_value(by: str, values: np.ndarray | None, images: int, names: dict[str, str] | None = None) -> Grouping:
     """One group per value, or per value of `names`; "" is in no group, and neither is any image without values."""
     texts = [""] * images if values is None else [str(value) for value in values]
-    groups = tuple(names.values()) if names else tuple(sorted(set(texts) - {""}))
+    known = set(texts) - {""}
+    groups = tuple(names.values()) if names and known else tuple(sorted(known))
     position = {name: number for number, name in enumerate(groups)}
     return Grouping(by, groups, np.array([position.get(text, -1) for text in texts]))
 
