@@ -53,7 +53,7 @@ def project(tmp_path_factory):
 
 def test_every_notebook_was_executed_without_an_error(project):
     executed = sorted((project / "reports" / "smoke" / "notebooks").glob("*.ipynb"))
-    assert [path.stem[:2] for path in executed] == ["01", "02", "03", "03", "04", "05", "06", "07"]
+    assert [path.stem[:2] for path in executed] == ["01", "02", "03", "03", "04", "06", "07", "08"]
     for path in executed:
         cells = json.loads(path.read_text())["cells"]
         assert all(output["output_type"] != "error" for cell in cells for output in cell.get("outputs", []))
@@ -66,7 +66,7 @@ def test_every_run_left_what_the_design_promises(project):
         folder = project / "runs" / "smoke" / name
         files = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"answers"}
         assert files == {"card.json", "history.csv", "model.safetensors", "predictions-test.parquet",
-                         "predictions-validation.parquet"}  # fmt: skip
+                         "predictions-validation.parquet", "operating-points.json", "recalibration.json"}  # fmt: skip
         card = json.loads((folder / "card.json").read_text())
         assert card["kind"] == "phantom"
         assert card["split_sha256"] == data["split"]["sha256"]

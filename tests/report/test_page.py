@@ -41,7 +41,7 @@ def test_every_table_and_figure_says_its_data_and_split(report: Path) -> None:
         if "published results" not in caption and "single findings" not in caption:  # not from phantoms
             assert '<span class="origin">Phantoms · split random-70-10-20' in caption
     headings = re.findall(r"<h2>(.*?)</h2>", report.read_text())
-    assert sum('<span class="badge phantom">Phantoms</span>' in heading for heading in headings) == 4
+    assert sum('<span class="badge phantom">Phantoms</span>' in heading for heading in headings) == 7
 
 
 def test_numbers_come_from_the_files(make_study) -> None:
@@ -66,7 +66,7 @@ def test_real_data_is_asked_for_by_folder_and_several_seeds_are_said(make_study)
     assert "make study STUDY=studies/artificial.yaml DATA=DIR" in text
     assert re.search(r"was trained\s+with 2 seeds", text)
     assert "Phantoms" not in text
-    assert text.count('class="badge mini"') == 4
+    assert text.count('class="badge mini"') == 7
 
 
 def test_the_data_section_says_how_labels_were_read_how_sides_differ_and_what_is_missing(report: Path) -> None:
