@@ -14,6 +14,7 @@ from scipy.special import bdtr, ndtr, ndtri
 
 from cxr_kd.evaluation.delong import DeLong, delong, logit_interval, p_value, wald_interval
 from cxr_kd.evaluation.metrics import rank
+from cxr_kd.evaluation.mrmc import infer
 from cxr_kd.evaluation.resampling import interval, resample_patients
 from cxr_kd.evaluation.resampling import p_value as percentile_p_value
 from cxr_kd.study.settings import Evaluation
@@ -40,6 +41,15 @@ class Readers:
     def patient_count(self) -> int:
         """The number of patients for which the wanted number of positives is expected."""
         return round(self.positives / self.prevalence / ((1 + self.most_images) / 2))
+
+    @property
+    def average_precision(self) -> float:
+        """The true average precision of the first network, by integration over the scores of positive images."""
+        score = np.linspace(-10, 20, 30_001)
+        mean = math.sqrt(2) * ndtri(self.aurocs[0])
+        found, called_wrongly = self.prevalence * ndtr(mean - score), (1 - self.prevalence) * ndtr(-score)
+        density = np.exp(-((score - mean) ** 2) / 2) / math.sqrt(2 * math.pi)
+        return float(np.trapezoid(density * found / (found + called_wrongly), score))
 
     def images(self, random: np.random.Generator) -> np.ndarray:
         """Return the patient number of each image (N,)."""
@@ -77,7 +87,12 @@ def draws(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 def resampled_aurocs(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the AUROC of both networks in each resample (2, R), with the package's own bootstrap."""
-    return np.stack([rank(labels, column, patients, len(weights)).both(weights)[0] for column in scores.T])
+    return resampled_metrics(labels, scores, patients, weights)[:, 0]
+
+
+def resampled_metrics(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return AUROC and average precision of both networks in each resample (2 networks, 2 metrics, R)."""
+    return np.stack([rank(labels, column, patients, len(weights)).both(weights) for column in scores.T])
 
 
 def delong_intervals(value: DeLong, difference: bool) -> dict[str, Interval]:
@@ -92,10 +107,17 @@ def delong_intervals(value: DeLong, difference: bool) -> dict[str, Interval]:
     return {name: (float(low), float(high)) for name, (low, high) in found.items()}
 
 
-def bootstrap_intervals(value: DeLong, resampled: np.ndarray) -> dict[str, Interval]:
-    """Return the percentile interval and BCa from resampled values (R,)."""
-    low, high = interval(resampled)
-    return {"percentile": (float(low), float(high)), "BCa": bca(value, resampled)}
+def bootstrap_intervals(value: DeLong, resampled: np.ndarray, *, bounded: bool) -> dict[str, Interval]:
+    """Return the package's interval of one training, the percentile interval and BCa, from resampled values (R,)."""
+    found = of_package(value.auroc[0], resampled, value.degrees[0], bounded=bounded)
+    return {**found, "BCa": bca(value, resampled)}
+
+
+def of_package(estimate: float, resampled: np.ndarray, degrees: float, *, bounded: bool) -> dict[str, Interval]:
+    """Return the package's two intervals of one training: `mrmc.infer`, and percentiles of resampled values (R,)."""
+    inferred = infer(np.array([estimate]), resampled[None], patient_degrees=degrees, bounded=bounded)
+    both = {"infer": (inferred.low, inferred.high), "percentile": interval(resampled)}
+    return {name: (float(low), float(high)) for name, (low, high) in both.items()}
 
 
 def bca(value: DeLong, resampled: np.ndarray) -> Interval:

@@ -1,13 +1,13 @@
-"""How often 95 % intervals of AUROC, and of the paired difference of two networks, cover the true value.
+"""How often 95 % intervals of AUROC, its paired difference and average precision cover the true value.
 
 Test sets are simulated (`_simulated.py`): about 5 to 2,000 positive images, 1 image or 1 to 10 images per patient, two
 networks of moderate and of high AUROC. Each interval is computed for each test set. Those that need a bootstrap are
 computed only for some of them, because it is slow. The table gives the share of intervals that hold the true value in
 %, with its Monte-Carlo standard error, and in brackets their mean width. A test set without an interval (perfect
 separation) counts as not covered. `!` marks a coverage that is not 93 to 97 %, given the Monte-Carlo error; `*` the
-recommended intervals.
+intervals that the package gives for one training (`infer`: `cxr_kd.evaluation.mrmc`).
 
-Exits with 1 if a recommended interval does not cover 93 to 97 % at 50 positives or more.
+Exits with 1 if one of these, of AUROC or of its difference, does not cover 93 to 97 % at 50 positives or more.
 """
 
 import argparse
@@ -27,16 +27,21 @@ from _simulated import (
     draws,
     is_above,
     is_below,
-    resampled_aurocs,
+    of_package,
+    resampled_metrics,
     standard_error,
 )
+
+from cxr_kd.evaluation.delong import DeLong
 
 COUNTS = {5: 0.03, 10: 0.03, 22: 0.03, 50: 0.05, 200: 0.05, 2000: 0.1}  # positives -> prevalence
 AUROCS = ((0.8, 0.83), (0.93, 0.95))
 MOST_IMAGES = (1, 10)  # per patient
 RESAMPLES = 1000
 SAME_DRAWS = 20  # test sets in a row that share their bootstrap draws, because drawing takes long
-RECOMMENDED = {"AUROC": "DeLong logit t", "difference": "DeLong t"}
+OURS = "infer"
+MEASURES = ("AUROC", "difference", "average precision")
+PROMISED = ("AUROC", "difference")
 LOWEST, HIGHEST, PROMISED_FROM = 0.93, 0.97, 50
 
 
@@ -46,16 +51,11 @@ class Coverage:
 
     readers: Readers
     positive_patients: float  # their mean number
-    of: str  # AUROC or difference
+    of: str  # one of MEASURES
     interval: str
     covered: int
     repeats: int
     width: float
-
-    @property
-    def is_recommended(self) -> bool:
-        """Return whether this is the interval that the package uses."""
-        return RECOMMENDED[self.of] == self.interval
 
     @property
     def holds(self) -> bool:
@@ -85,26 +85,40 @@ def repeats_of(positives: int, repeats: int) -> tuple[int, int]:
 def simulate(readers: Readers, repeats: int, bootstrapped: int, seed: int = 0) -> list[Coverage]:
     """Return the coverage of each interval over `repeats` test sets; the first `bootstrapped` of them are resampled."""
     random = np.random.default_rng([seed, readers.positives, readers.most_images, round(100 * readers.aurocs[0])])
-    truths = {"AUROC": readers.aurocs[0], "difference": readers.aurocs[1] - readers.aurocs[0]}
+    aurocs = readers.aurocs
+    truths = dict(zip(MEASURES, (aurocs[0], aurocs[1] - aurocs[0], readers.average_precision), strict=True))
     found: dict[tuple[str, str], list[Interval]] = defaultdict(list)
     positive_patients, weights = [], np.empty((0, 0))
     for repeat in range(repeats):
         patients = readers.images(random)
         labels, scores = readers.finding(random, patients)
         positive_patients.append(len(np.unique(patients[labels == 1])))
-        values = dict(zip(truths, compared(labels, scores, patients), strict=True))
+        values = dict(zip(PROMISED, compared(labels, scores, patients), strict=True))
         for name, value in values.items():
             for interval, bounds in delong_intervals(value, name == "difference").items():
                 found[name, interval].append(bounds)
         if repeat < bootstrapped:
             if repeat % SAME_DRAWS == 0:
                 weights = draws(patients, RESAMPLES, repeat)
-            first, second = resampled_aurocs(labels, scores, patients, weights)
-            for name, resampled in {"AUROC": first, "difference": second - first}.items():
-                for interval, bounds in bootstrap_intervals(values[name], resampled).items():
+            for name, intervals in resampled_intervals(values, labels, scores, patients, weights).items():
+                for interval, bounds in intervals.items():
                     found[name, interval].append(bounds)
     patients_mean = float(np.mean(positive_patients))
     return [summary(readers, patients_mean, key, np.array(bounds), truths[key[0]]) for key, bounds in found.items()]
+
+
+def resampled_intervals(
+    values: dict[str, DeLong], labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, weights: np.ndarray
+) -> dict[str, dict[str, Interval]]:
+    """Return the intervals of each measure that need resamples."""
+    (first, precision), (second, _) = resampled_metrics(labels, scores, patients, weights)
+    everyone = np.ones((len(weights), 1))
+    estimate = resampled_metrics(labels, scores, patients, everyone)[0, 1, 0]
+    return {
+        "AUROC": bootstrap_intervals(values["AUROC"], first, bounded=True),
+        "difference": bootstrap_intervals(values["difference"], second - first, bounded=False),
+        "average precision": of_package(estimate, precision, values["AUROC"].degrees[0], bounded=True),
+    }
 
 
 def summary(
@@ -118,10 +132,10 @@ def summary(
 
 
 def table(found: list[Coverage], of: str) -> Iterator[str]:
-    """Yield the lines of the table of AUROC or of the difference: a header, then one line per kind of test set."""
+    """Yield the lines of the table of one measure: a header, then one line per kind of test set."""
     kinds_found = list(dict.fromkeys(each.readers for each in found if each.of == of))
     names = list(dict.fromkeys(each.interval for each in found if each.of == of))
-    marked = [f"{name} *" if RECOMMENDED[of] == name else name for name in names]
+    marked = [f"{name} *" if name == OURS else name for name in names]
     yield f"{of}: AUROCs  images  positives (patients)  " + "  ".join(f"{name:>19}" for name in marked)
     for readers in kinds_found:
         mine = {each.interval: each for each in found if (each.readers, each.of) == (readers, of)}
@@ -140,7 +154,7 @@ def rules(found: list[Coverage]) -> Iterator[str]:
         counts = {each.readers.positives for each in mine}
         wrong = sorted({each.readers.positives for each in mine if not each.holds})
         good = sorted(count for count in counts if count > max(wrong, default=0))
-        name = f"{of}, {interval}{' (recommended)' if mine[0].is_recommended else ''}"
+        name = f"{of}, {interval}{' (the package)' if interval == OURS else ''}"
         outside = f"; not at {', '.join(map(str, wrong))}" if wrong else ""
         if good:
             fewest = min(each.positive_patients for each in mine if each.readers.positives == good[0])
@@ -150,15 +164,14 @@ def rules(found: list[Coverage]) -> Iterator[str]:
 
 
 def broken(found: list[Coverage]) -> list[Coverage]:
-    """Return where a recommended interval does not cover 93 to 97 % although there are 50 positives or more."""
-    return [
-        each for each in found if each.is_recommended and each.readers.positives >= PROMISED_FROM and not each.holds
-    ]
+    """Return where an interval that is promised does not cover 93 to 97 % although there are 50 positives or more."""
+    promised = [each for each in found if each.of in PROMISED and each.interval == OURS]
+    return [each for each in promised if each.readers.positives >= PROMISED_FROM and not each.holds]
 
 
 def report(found: list[Coverage]) -> int:
     """Print the tables and the rules; return the exit code."""
-    for of in RECOMMENDED:
+    for of in MEASURES:
         print(*table(found, of), sep="\n", end="\n\n")
     print(*rules(found), sep="\n")
     for each in broken(found):

@@ -37,8 +37,8 @@ def chance_table(comparisons: pd.DataFrame, styles: Styles, seeds: Sequence[int]
                "p, corrected", f"Difference of seeds {', '.join(map(str, seeds))}")  # fmt: skip
     note = (
         "Each seed is one training of both students, from the same first weights and with the same order of images. "
-        "The interval is that of a study of several readers and many patients (Obuchowski and Rockette 1995, Hillis "
-        f"2007), with the trainings as readers. p is corrected (Holm) for {len(rows)} "
+        "The interval is that of a study of several readers and many patients (variance: Obuchowski and Rockette 1995; "
+        f"width: Banerjee 1960), with the trainings as readers. p is corrected (Holm) for {len(rows)} "
         f"comparison{'s' if len(rows) > 1 else ''}."
     )
     return Table("How much of the difference is chance?", columns, rows, note)
