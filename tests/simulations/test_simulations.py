@@ -1,4 +1,4 @@
-"""The simulated test sets have the true values that they promise, and the scripts exit with 1 if a promise is broken."""
+"""The simulated test sets have the true values that they promise; the scripts exit with 1 if a promise is broken."""
 
 import math
 from dataclasses import replace
