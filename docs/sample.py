@@ -3,7 +3,8 @@
 usage: python docs/sample.py STUDY [--limit-mb MB]
 
 Run it after `make study STUDY=...`. The sample is one file: the report with smaller pictures, without the links to the
-executed notebooks, and with a line at its top that says when and from which commit the study was trained.
+executed notebooks and to the files of the figures, and with a line at its top that says when and from which commit the
+study was trained.
 """
 
 import argparse
@@ -33,6 +34,7 @@ RESULTS = ("evaluations.csv", "comparisons.csv", "device.csv", "explanations/exp
 
 _PNG = re.compile(r'src="data:image/png;base64,([^"]*)"')
 _NOTEBOOKS = re.compile(r'<h3>The executed notebooks</h3>\s*<ul class="notebooks">.*?</ul>', re.DOTALL)
+_FILES = re.compile(r'<span class="files">.*?</span>', re.DOTALL)
 _LINK = re.compile(r'href="([^#"][^"]*)"')
 _HEADER = "<header>"
 
@@ -52,7 +54,7 @@ def write_sample(study: Study, folder: Path = SAMPLES, limit_mb: float = LIMIT_M
     html = _report(study, files, page)
     note = escape(origin(study, files.cards, sorted(set(files.cost["cpu"]))))
     html = html.replace(_HEADER, f'{_HEADER}\n  <p class="callout">{note}</p>', 1)
-    html = _NOTEBOOKS.sub(WITHOUT_NOTEBOOKS, html)
+    html = _FILES.sub("", _NOTEBOOKS.sub(WITHOUT_NOTEBOOKS, html))
     if dead := _LINK.findall(html):
         raise ReportError(f"{page}: links to {dead[0]}, which the sample does not have; make the report again")
     html = _PNG.sub(lambda picture: f'src="data:image/webp;base64,{smaller(picture[1])}"', html)

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from cxr_kd.data.images.resize import DARK
 from cxr_kd.data.readers import shared_findings
 from cxr_kd.errors import DataError
@@ -41,6 +43,23 @@ def prevalence_table(data: Mapping[str, Any]) -> Table:
     note = "In brackets: positive images" + (" of the images whose label is known." if unknown else ".")
     heads = ("Finding", *(side.capitalize() for side in sides), "Test minus train (percentage points)")
     return Table("Prevalence on each side of the split", heads, rows, note)
+
+
+def prevalence_frame(data: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the values of the prevalence figure: finding, side, images, known, positives, prevalence."""
+    return pd.DataFrame(
+        [
+            (
+                finding,
+                side,
+                counts["images"],
+                *(data[key][side][finding] for key in ("known", "positives", "prevalence")),
+            )
+            for finding in data["findings"]
+            for side, counts in data["split"]["sides"].items()
+        ],
+        columns=["finding", "side", "images", "known", "positives", "prevalence"],
+    )
 
 
 def people_table(data: Mapping[str, Any]) -> Table:

@@ -122,4 +122,6 @@ def _clause(row: Mapping[str, Any], style: ArmStyle, patients: int) -> str:
         return f"the student distilled from {teacher} had a {side} mean AUROC than alone: {change}"
     if once:
         return f"the student distilled from {teacher} and the same student alone could not be told apart: {change}"
+    if not row["auroc_low"] <= 0 <= row["auroc_high"]:
+        change = f"{change}, but p\N{NO-BREAK SPACE}{p_text(row['auroc_p_holm'])} after correction for all comparisons"
     return f"no effect of distillation from {teacher} on the student's mean AUROC could be shown: {change}"

@@ -26,12 +26,38 @@ def test_the_report_is_one_file_that_needs_nothing_else(report: Path) -> None:
     assert len(sources) >= 8
     assert all(source.startswith("data:image/") for source in sources)
     links = [link for link in re.findall(r'href="([^"]*)"', text) if not link.startswith("#")]
-    assert links == [
+    assert [link for link in links if not link.startswith("figures/")] == [
         f"notebooks/{n}.html" for n in ("01_data", "02_teacher-densenet161-seed0", "06_explain", "08_report")
     ]
     assert all((report.parent / link).is_file() for link in links[:-1])
     anchors = set(re.findall(r'href="#([^"]*)"', text))
     assert anchors == set(re.findall(r'<section id="([^"]*)"', text))
+
+
+def test_every_figure_can_be_had_as_svg_and_with_the_values_that_it_shows(make_study) -> None:
+    study = make_study()
+    folder = study.report_folder / "figures"
+    folder.mkdir(parents=True)
+    (folder / "of-an-older-report.svg").touch()
+    text = write_report(study).read_text()
+    shown = re.findall(r"<figure class=\"drawing.*?</figure>", text, re.DOTALL)
+    own = [each for each in shown if 'class="files"' in each]
+    assert [each for each in shown if each not in own and "drawing picture" not in each] == []  # those are pixels
+    names = [re.search(r'href="figures/([^"]*)\.svg"', each)[1] for each in own]
+    assert sorted(f"{name}{end}" for name in names for end in (".csv", ".svg")) == sorted(
+        path.name for path in folder.iterdir()
+    )
+    for name in names:
+        assert (folder / f"{name}.svg").read_text().lstrip().startswith("<?xml")
+    evaluations = pd.read_csv(folder / "mean-auroc.csv")
+    pd.testing.assert_frame_equal(evaluations, pd.read_csv(study.runs_folder / "evaluations.csv"))
+    prevalence = pd.read_csv(folder / "prevalence.csv").set_index(["side", "finding"])
+    card = read_json(study.runs_folder / "data.json")
+    for side, of_side in card["positives"].items():
+        assert {finding: prevalence.loc[(side, finding), "positives"] for finding in of_side} == of_side
+    training = pd.read_csv(folder / "training.csv")
+    runs = training.groupby(["arm", "seed"])["epoch"].count()
+    assert {f"{arm}-seed{seed}" for arm, seed in runs.index} == {run.name for run in study.all_runs}
 
 
 def test_every_table_and_figure_says_its_data_and_split(report: Path) -> None:

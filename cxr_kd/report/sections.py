@@ -1,0 +1,161 @@
+"""The sections of the report: what the page's template shows in each, from the files of the study."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxr_kd.evaluation.bootstrap import MEAN
+from cxr_kd.report import ablation, comparison_tables, data_figures, data_tables, detail_views, figures, tables
+from cxr_kd.report.ablation_figure import ablation_figure
+from cxr_kd.report.figure_files import FigureFiles, PageFigure
+from cxr_kd.report.headline import cost_sentences
+from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
+from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
+from cxr_kd.report.source_tables import source_section
+from cxr_kd.report.study_files import StudyFiles
+from cxr_kd.report.style import ArmStyle
+from cxr_kd.study import Study
+from cxr_kd.study.arms import arms_of, main_arms
+
+
+def data_section(files: StudyFiles, drawn: FigureFiles) -> dict[str, Any]:
+    """Return the figures and tables of the data."""
+    data = files.data
+    return {
+        "prevalence_figure": drawn.add("prevalence", data_figures.prevalence(data), data_tables.prevalence_frame(data)),
+        "prevalence_table": data_tables.prevalence_table(data),
+        "people_table": data_tables.people_table(data),
+        "darkness": data_tables.darkness(data),
+        "marks": data_tables.marks(data),
+        "pictures": [(_picture(file), caption) for file, caption in files.pictures],
+        "split_table": data_tables.split_table(data),
+        "left_out_table": data_tables.left_out_table(data),
+        "source_table": data_tables.source_table(data),
+        "quarantine_table": data_tables.quarantine_table(data),
+        "shared_table": data_tables.shared_table(data),
+    }
+
+
+def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles) -> dict[str, Any]:
+    """Return the figures and tables of the results. A figure that would be empty is None."""
+    evaluations, comparisons = files.evaluations, files.comparisons
+    one_arm = evaluations[(evaluations["arm"] == next(iter(styles))) & (evaluations["finding"] != MEAN)]
+    left_out = one_arm[one_arm["left_out"] != ""]
+    scored, compared = len(left_out) < len(one_arm), not comparisons.empty
+    first = study.evaluation.headline_source
+    curves = figures.learning_curves(files.histories, styles)
+    mean = forest = difference = None
+    if scored:
+        mean = drawn.add("mean-auroc", figures.mean_auroc(evaluations, styles), evaluations)
+        forest = drawn.add("auroc", figures.forest(evaluations, styles), evaluations)
+        if compared:
+            difference = drawn.add("differences", figures.paired_differences(comparisons, styles), comparisons)
+    return {
+        "sources": files.by_source
+        and source_section(files.data, evaluations, comparisons, files.by_source, styles, first),
+        "left_out_findings": list(zip(left_out["finding"], left_out["left_out"], strict=True)),
+        "scored": scored,
+        "mean_figure": mean,
+        "forest_figure": forest,
+        "difference_figure": difference,
+        "results_table": tables.results_table(evaluations, comparisons, styles),
+        "auroc_table": tables.finding_table(evaluations, styles),
+        "precision_table": tables.finding_table(evaluations, styles, "average_precision"),
+        "difference_table": tables.difference_table(comparisons, styles) if compared else None,
+        "chance_table": comparison_tables.chance_table(comparisons, styles, study.seeds),
+        "teacher_table": comparison_tables.teacher_table(files.with_teachers, styles, study.evaluation),
+        "curves_figure": drawn.add("training", curves, _histories(study, files)),
+        "explanations": [(_picture(file), caption) for file, caption in files.explanations],
+    }
+
+
+def _histories(study: Study, files: StudyFiles) -> pd.DataFrame:
+    """The history of every training, with the columns arm and seed."""
+    arms = arms_of(study)
+    return pd.concat(
+        [
+            history.assign(arm=arm, seed=run.seed)
+            for arm, histories in files.histories.items()
+            for run, history in zip(arms[arm], histories, strict=True)
+        ]
+    )
+
+
+def details(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles) -> dict[str, Any]:
+    """Return the figures and tables about probabilities, groups of patients, and the agreement with teachers."""
+    frames, shown = files.details, {arm: styles[arm] for arm in main_arms(study)}
+    figures = detail_views.curve_figures(frames, shown)
+    groups = detail_views.subgroup_figures(frames, styles, files.data) if figures else []
+    return {
+        "styles_shown": len(styles),
+        "curve_figures": [(_added(drawn, each, frames, crowded=True), each) for each in figures],
+        "raw_is_no_probability": RAW_IS_NO_PROBABILITY,
+        "arm_tables": [(style.label, detail_views.arm_tables(frames, style)) for style in styles.values()],
+        "subgroup_figures": [(_added(drawn, each, frames), each) for each in groups],
+        "group_tables": detail_views.group_tables(frames, styles, files.data),
+        "agreement_tables": detail_views.agreement_tables(frames, styles, files.data),
+    }
+
+
+def _added(
+    drawn: FigureFiles, each: detail_views.Drawn, frames: detail_views.Frames, *, crowded: bool = False
+) -> PageFigure:
+    return drawn.add(each.name, each.figure, frames[each.file], crowded=crowded)
+
+
+def ablation_results(study: Study, files: StudyFiles, drawn: FigureFiles) -> dict[str, Any] | None:
+    """Return what the ablation found; None if the study has none."""
+    if not files.ablation:
+        return None
+    comparisons, arms = files.ablation
+    variants = ablation.variants_of(study)
+    return {
+        "reference": ablation.settings_of(ablation.reference_run(study)),
+        "network": next(iter(variants.values())).style.network,
+        "answers": ablation.answers(comparisons, study, files.data["split"]["sides"]["test"]["patients"]),
+        "figure": drawn.add("ablation", ablation_figure(comparisons, variants, study.seeds), comparisons),
+        "differences": ablation.difference_table(comparisons, study),
+        "findings": ablation.finding_table(comparisons, study),
+        "cost": ablation.cost_table(comparisons, arms, study),
+        "agreement": ablation.agreement_table(arms, study),
+    }
+
+
+def published_results(files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
+    """Return the tables that set published results beside those of the study."""
+    return {
+        "published": published(),
+        "published_tables": published_tables(files.evaluations, files.data, styles),
+        "published_notes": published_notes(files.data),
+        "traps": traps(files.data),
+    }
+
+
+def cost(
+    study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles, scored: bool
+) -> dict[str, Any]:
+    """Return what each network costs, and the figure of AUROC against latency if any finding is `scored`."""
+    first = {arm: runs[0] for arm, runs in arms_of(study).items()}
+    # One sentence for each teacher of each network that it teaches, even if it teaches several arms of this network.
+    taught = {(t.arm, run.network): (t.arm, arm) for arm, run in first.items() for t in study.teacher_runs(run)}
+    figure = None
+    if scored:
+        means = files.evaluations[files.evaluations["finding"] == MEAN].drop(columns="run")
+        drawing = figures.cost_against_auroc(files.cost, files.evaluations, styles)
+        figure = drawn.add("cost", drawing, means.merge(files.cost, on="arm"))
+    return {
+        "cost_sentences": cost_sentences(files.cost, list(taught.values()), styles),
+        "cost_figure": figure,
+        "cost_table": tables.cost_table(files.cost, styles),
+        "paper_cost_table": paper_cost_table(files.cost, styles),
+    }
+
+
+def _picture(file: Path) -> str:
+    """Return a PNG file as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
