@@ -38,7 +38,7 @@ class Case:
 
     seeds: int
     patients: int
-    prevalence: float
+    prevalence: float  # of every finding; NaN if the labels are real
     training_sd: float
 
 
@@ -66,30 +66,32 @@ def simulate(case: Case, random: np.random.Generator) -> tuple[np.ndarray, np.nd
     return labels, separation * labels + np.sqrt(0.8) * common + np.sqrt(0.2) * own
 
 
-def differences(labels: np.ndarray, scores: np.ndarray, resamples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the AUROC of the second network minus that of the first: (S, L + 1) and (S, L + 1, R), the mean last."""
-    images = len(labels)
-    _, drawn = resample_patients(np.arange(images), Evaluation(resamples=resamples))
-    weights = np.concatenate([np.ones((images, 1)), drawn.T], axis=1)
-    values = np.stack([[_aurocs(labels, training, weights) for training in network] for network in scores])
+def differences(
+    labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, resamples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the AUROC of the second network minus that of the first: (S, L + 1) and (S, L + 1, R), the mean last.
+
+    `patients` (N,): the patient number of each image.
+    """
+    numbers, drawn = resample_patients(patients, Evaluation(resamples=resamples))
+    weights = np.concatenate([np.ones((drawn.shape[1], 1)), drawn.T], axis=1)
+    values = np.stack([[_aurocs(labels, training, numbers, weights) for training in network] for network in scores])
     change = values[1] - values[0]
     change = np.concatenate([change, np.nanmean(change, axis=1, keepdims=True)], axis=1)
     return change[..., 0], change[..., 1:]
 
 
-def _aurocs(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The AUROC of each finding for each column of weights, (L, W)."""
-    of = np.arange(len(labels))
-    return np.stack(
-        [rank(labels[:, i], scores[:, i], of, len(labels)).both(weights)[0] for i in range(labels.shape[1])]
-    )
+def _aurocs(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The AUROC of each finding for each column of weights of the patients, (L, W)."""
+    ranked = (rank(labels[:, i], scores[:, i], patients, len(weights)) for i in range(labels.shape[1]))
+    return np.stack([each.both(weights)[0] for each in ranked])
 
 
-def shown(labels: np.ndarray, scores: np.ndarray) -> dict[str, tuple[bool, bool]]:
+def shown(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> dict[str, tuple[bool, bool]]:
     """Return for each rule whether it shows an effect on the mean, and on any finding."""
-    estimates, resampled = differences(labels, scores, RESAMPLES)
+    estimates, resampled = differences(labels, scores, patients, RESAMPLES)
     same = (estimates > 0).all(axis=0) | (estimates < 0).all(axis=0)
-    own = labels.sum(axis=0) - 1
+    own = np.array([len(np.unique(patients[column == 1])) for column in labels.T]) - 1
     degrees = np.append(own, degrees_of_mean(variance(resampled[:, :-1].mean(axis=0)), own))
     p = {
         "patients": np.where(same, p_value(resampled.mean(axis=0)), 1.0),
@@ -124,9 +126,14 @@ class Claims:
 def claims(case: Case, repeats: int, seed: int = 0) -> list[Claims]:
     """Return how often each rule shows an effect in simulated studies without one."""
     random = np.random.default_rng([seed, case.seeds, case.patients, round(1e4 * case.training_sd)])
-    found = [shown(*simulate(case, random)) for _ in range(repeats)]
+    patients = np.arange(case.patients)
+    return counted(case, [shown(*simulate(case, random), patients) for _ in range(repeats)])
+
+
+def counted(case: Case, found: list[dict[str, tuple[bool, bool]]]) -> list[Claims]:
+    """Return how often each rule showed an effect in these studies."""
     counts = {rule: np.array([each[rule] for each in found]).sum(axis=0) for rule in RULES}
-    return [Claims(case, rule, (int(mean), int(any_)), repeats) for rule, (mean, any_) in counts.items()]
+    return [Claims(case, rule, (int(mean), int(any_)), len(found)) for rule, (mean, any_) in counts.items()]
 
 
 def table(found: list[Claims]) -> Iterator[str]:
@@ -148,6 +155,11 @@ def main() -> int:
     for case in CASES:
         found += claims(case, 20 if arguments.quick else arguments.repeats)
         print(f"{case} simulated", file=sys.stderr, flush=True)
+    return report(found)
+
+
+def report(found: list[Claims]) -> int:
+    """Print the table; return the exit code."""
     print(*table(found), sep="\n")
     broken = [each for each in found if each.rule == "both" and not each.holds]
     for each in broken:
