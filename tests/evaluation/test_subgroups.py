@@ -15,6 +15,7 @@ from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.subgroup.group_metrics import METRICS, pair_wins
 from cxr_kd.evaluation.subgroup.groups import AGE_BANDS, CHILDREN, Grouping, groupings
 from cxr_kd.evaluation.subgroup.tables import CHANGE_COLUMNS, EVALUATION_COLUMNS, GAP_COLUMNS, subgroup_results
+from cxr_kd.evaluation.uncertainty import evaluate
 from cxr_kd.study.settings import Evaluation
 
 FEW = Evaluation(resamples=40)
@@ -62,6 +63,17 @@ def test_every_group_has_the_values_of_scikit_learn_on_its_images() -> None:
             assert row.value == pytest.approx(expected[row.metric]()), (by, group, row.metric)
             assert (row.images, row.patients) == (member.sum(), SMALL.frame["patient_id"][member].nunique())
             assert (row.positives, row.negatives) == ((label[member] == 1).sum(), (label[member] == 0).sum())
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_group_of_all_images_has_the_auroc_and_interval_of_the_results(seeds: int) -> None:
+    runs = [simulated(seed) for seed in range(seeds)]
+    table = subgroup_results({"a": runs}, [], FEW).evaluations
+    groups = table[(table["by"] == "all images") & (table["metric"] == "auroc")].set_index("finding")
+    results = evaluate(runs, FEW).set_index("finding").loc[groups.index]
+    assert set(groups.index) == {*FINDINGS, MEAN}
+    for ours, theirs in (("value", "auroc"), ("low", "auroc_low"), ("high", "auroc_high")):
+        np.testing.assert_allclose(groups[ours].to_numpy(float), results[theirs].to_numpy(float), atol=1e-12)
 
 
 def test_gaps_are_to_all_other_groups_and_their_interval_is_that_of_a_plain_loop_over_patients() -> None:

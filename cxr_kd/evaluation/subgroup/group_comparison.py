@@ -22,7 +22,8 @@ FIXED_SHARE = "the number of findings fixes the share of positives"
 class Comparison:
     """How the K groups of one grouping are scored and compared, for M metrics and L findings.
 
-    images, patients: (K,) of each group. positives, negatives: (L, K) images of each group.
+    images, patients: (K,) of each group. positives, negatives: (L, K) images of each group. degrees: (L, K), one less
+    than its patients with a positive image or, if these are fewer, with a negative one; at least 1.
     left_out: text (M, L, K), why a finding is not scored in a group; "" if it is.
     no_mean: text (M, K), why a group is not compared and has no mean over findings; "" if it has.
     in_mean: bool (M, L), the findings that are scored in every compared group: every mean is over these.
@@ -34,6 +35,7 @@ class Comparison:
     patients: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
+    degrees: np.ndarray
     left_out: np.ndarray
     no_mean: np.ndarray
     in_mean: np.ndarray
@@ -76,7 +78,15 @@ def comparison(
     counts = np.array([len(set(patients[member])) for member in members], dtype=int)
     no_mean, in_mean = shared_findings(left_out, images, counts, everywhere)
     others = (no_mean == "")[:, None, :] & ~np.eye(len(members), dtype=bool)
-    return Comparison(grouping, images, counts, positives, negatives, left_out, no_mean, in_mean, others)
+    fewest = np.minimum(*(_patients_with(labels == value, patients, members) for value in (1, 0)))
+    degrees = np.maximum(fewest - 1, 1)
+    return Comparison(grouping, images, counts, positives, negatives, degrees, left_out, no_mean, in_mean, others)
+
+
+def _patients_with(is_one: np.ndarray, patients: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
+    """The number of patients with an image of is_one (N, L) in each group, (L, K)."""
+    counts = [[len(set(patients[member & column])) for member in members] for column in is_one.T]
+    return np.array(counts, dtype=int).reshape(is_one.shape[1], len(members))
 
 
 def too_few(is_one: np.ndarray, patients: np.ndarray, members: list[np.ndarray], minimum: int, name: str) -> np.ndarray:

@@ -27,7 +27,8 @@ A ratio can be compared between findings of different prevalence, a difference c
 high and too low cancel in a mean, and normal intervals fit (Snell et al., Statistical Methods in Medical Research 27,
 2018, who recommend this scale).
 
-**Intervals**: see `seed_intervals`. The same patients are resampled for every network, group and finding.
+**Intervals**: those of AUROC are `mrmc.infer`'s, as in every table of AUROC; for the others see `seed_intervals`. The
+same patients are resampled for every network, group and finding.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ import pandas as pd
 
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.bootstrap import DEFAULTS, MEAN
+from cxr_kd.evaluation.mrmc import degrees_of_mean, infer, variance
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.resampling import holm
 from cxr_kd.evaluation.seed_intervals import WithInterval, with_interval
@@ -122,6 +124,8 @@ def _evaluations(bootstrap: GroupBootstrap, arm: str) -> pd.DataFrame:
     """The rows of one arm and one grouping in `SubgroupResults.evaluations`."""
     found, values = bootstrap.comparison, bootstrap.values[arm]
     summary = with_interval(values[:, :, OWN])
+    auroc = _auroc_bounds(found, values[:, METRICS.index("auroc"), OWN])
+    summary.low[METRICS.index("auroc")], summary.high[METRICS.index("auroc")] = auroc
     rows = []
     for metric, group, finding in np.ndindex(len(METRICS), len(found.images), values.shape[3]):
         is_mean = finding == len(bootstrap.findings)
@@ -137,6 +141,16 @@ def _evaluations(bootstrap: GroupBootstrap, arm: str) -> pd.DataFrame:
         )
     rows += _unknown_rows(bootstrap, summary.covers)
     return pd.DataFrame(rows).assign(arm=arm, seeds=len(values))
+
+
+def _auroc_bounds(found: Comparison, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds (L + 1, K) of the AUROC of each finding and of the mean in each group, from (S, L + 1, K, 1 + R)."""
+    resampled = values[..., 1:]
+    used = np.where(found.in_mean[METRICS.index("auroc")][:, None], variance(resampled[:, :-1].mean(axis=0)), np.nan)
+    of_mean = [degrees_of_mean(*each) for each in zip(used.T, found.degrees.T, strict=True)]
+    degrees = np.concatenate([found.degrees, np.reshape(of_mean, (1, -1))])
+    result = infer(values[..., 0], resampled, patient_degrees=degrees, bounded=True)
+    return result.low, result.high
 
 
 def _unknown_rows(bootstrap: GroupBootstrap, covers: str) -> list[dict[str, Any]]:
