@@ -10,7 +10,7 @@ import functools
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import matplotlib as mpl
@@ -31,6 +31,8 @@ ROLES = {
     "student distilled from a transformer": ("#c78500", "v"),
     "student distilled from several": ("#cc79a7", "P"),
 }
+# The second and third arm of a role have a darker colour and another marker.
+_AGAIN = ((1.0, ""), (0.5, "<"), (0.25, ">"))
 METRIC_NAMES = {"auroc": "AUROC", "average_precision": "Average precision"}
 TYPOGRAPHY: Any = {
     "font.family": "sans-serif",
@@ -102,8 +104,19 @@ def styled(draw: Drawn) -> Drawn:
 
 
 def arm_styles(study: Study) -> dict[str, ArmStyle]:
-    """Return the style of each arm, in the study's order. Every figure draws the arms in this order."""
-    return {arm: style_of(arm, runs[0]) for arm, runs in arms_of(study).items()}
+    """Return the style of each arm, in the study's order. Every figure draws the arms in this order.
+
+    Up to three arms of one role, such as students of one teacher with other losses, differ in colour and marker.
+    """
+    styles: dict[str, ArmStyle] = {}
+    for arm, runs in arms_of(study).items():
+        style = style_of(arm, runs[0])
+        earlier = sum(each.role == style.role for each in styles.values())
+        light, marker = _AGAIN[min(earlier, len(_AGAIN) - 1)]
+        red, green, blue = mpl.colors.to_rgb(style.colour)
+        colour = mpl.colors.to_hex((light * red, light * green, light * blue))
+        styles[arm] = replace(style, colour=colour, marker=marker or style.marker)
+    return styles
 
 
 def style_of(arm: str, run: Run) -> ArmStyle:

@@ -16,6 +16,7 @@ from cxr_kd.explanation.examples import Example
 from cxr_kd.report import data_figures, figures, map_figures
 from cxr_kd.report.study_files import read_study_files
 from cxr_kd.report.style import ROLES, arm_styles, finding_name, to_png, to_svg
+from cxr_kd.study import load_study
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # a font, a layout that did not fit
 ALONE = "eeea_net_c2_alone"
@@ -42,6 +43,16 @@ def test_roles_can_be_told_apart_without_colour_vision() -> None:
         seen = (colours**2.2 @ matrix.T).clip(0, 1) ** (1 / 2.2)
         assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.1
     assert len({marker for _, marker in ROLES.values()}) == len(ROLES)
+
+
+def test_students_of_one_teacher_can_be_told_apart() -> None:
+    styles = arm_styles(load_study("demo"))
+    looks = {arm: (style.colour, style.marker) for arm, style in styles.items()}
+    assert len(set(looks.values())) == len(looks)
+    plain, maps = (styles[f"eeea_net_c2_from_tf_efficientnet_lite0{end}"] for end in ("", "-maps"))
+    assert (plain.colour, plain.marker) == ROLES[plain.role]
+    brightness = [sum(to_rgb(style.colour)) for style in (plain, maps)]
+    assert brightness[1] <= brightness[0] / 2 + 0.01
 
 
 def test_every_finding_and_arm_has_its_interval_and_left_out_ones_are_said(make_study) -> None:
