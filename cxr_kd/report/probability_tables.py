@@ -16,7 +16,7 @@ from cxr_kd.evaluation.probability.confusion import RAW_HALF
 from cxr_kd.evaluation.probability.operating_points import RULES
 from cxr_kd.report.finding_panels import covered, drawn_from, only
 from cxr_kd.report.style import ArmStyle, finding_name
-from cxr_kd.report.tables import Cell, Table, estimate
+from cxr_kd.report.tables import FEW, FEW_POSITIVES, Cell, Table, estimate, few_note, positives_cell
 
 METHOD_NAMES = {"raw": "raw score", "temperature": "temperature scaling", "platt": "Platt scaling",
                 "prevalence": "prevalence correction"}  # fmt: skip
@@ -128,6 +128,7 @@ def net_benefit_table(
     return _table(caption, wide, "", "", {}, columns, note)
 
 
+_FEW_NOTE = f"{FEW} Fewer than {FEW_POSITIVES} positives: intervals of so few can be too narrow."
 _CALLS = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
 
 
@@ -140,7 +141,7 @@ def _table(
     for each in rows.to_dict("records"):
         row = {str(column): value for column, value in each.items()}
         name = str(row["finding"])
-        counts = Cell(f"{int(row['positives']):,}", f"of {int(row['images']):,}" + _unknown(row))
+        counts = positives_cell(row["positives"], row["images"], _unknown(row))
         head: list[Any] = [finding_name(name), counts] if name != previous else ["", ""]
         head += [names[row[key]]] if key else []
         if row["left_out"]:
@@ -149,6 +150,7 @@ def _table(
             lines.append([*head, *(column(row) for column in columns.values())])
         previous = name
     heads = ("Finding", "Positives", *([key_name] if key else []), *columns)
+    note = f"{note} {few_note(rows, _FEW_NOTE)}".strip()
     return Table(caption, heads, lines, note, text_columns=frozenset({0, 2} if key else {0}))
 
 

@@ -46,7 +46,7 @@ def test_calibration_is_printed_for_each_method(frames) -> None:
     frame = frames["calibration.csv"].set_index(["finding", "probabilities"])
     expected = frame.loc["Mass", "platt"]
     assert rows[2][4] == estimate(expected["slope"], expected["slope_low"], expected["slope_high"])
-    assert rows[0][1].detail == "of 220, 20 unknown"
+    assert rows[0][1].detail == "of 220, 20 unknown †"
     assert cells(table, "Effusion")[2][3] == Cell("", "left out: validation: no positive", span=8)
     assert cells(table, "Hernia")[0][3].detail == "left out: 4 positives, fewer than 10"
     assert "15 bins of equal image counts" in table.note

@@ -72,6 +72,23 @@ def test_a_finding_left_out_says_why_in_place_of_numbers(make_study) -> None:
     assert table.rows[-1][0].detail == "over 6 findings"
 
 
+def test_intervals_of_few_positives_are_marked_at_their_row_and_the_mark_is_explained(make_study) -> None:
+    study = make_study()
+    evaluations, comparisons = read_results(study)[:2]
+    counts = evaluations[evaluations["finding"] != MEAN].set_index("finding")["positives"]
+    counts = counts[~counts.index.duplicated()]
+    few = {finding for finding, count in counts.items() if count < tables.FEW_POSITIVES}
+    assert set() < few < set(counts.index)  # both kinds are tried
+    table = tables.finding_table(evaluations, arm_styles(study))
+    rows = dict(zip([*counts.index, MEAN], table.rows, strict=True))
+    assert {finding for finding in counts.index if tables.FEW in rows[finding][1].detail} == few
+    changes = tables.difference_table(comparisons, arm_styles(study))
+    assert {f for f, row in zip([*counts.index, MEAN], changes.rows, strict=True) if row[0].detail == tables.FEW} == few
+    assert table.note == changes.note == tables.FEW_NOTE
+    many = evaluations.assign(positives=evaluations["positives"] + tables.FEW_POSITIVES)
+    assert tables.finding_table(many, arm_styles(study)).note == ""
+
+
 @pytest.mark.parametrize(
     ("kind", "dataset", "own"),
     [
