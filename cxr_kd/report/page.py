@@ -18,6 +18,7 @@ from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.files import check_room, written_whole
 from cxr_kd.report import ablation, comparison_tables, data_figures, data_tables, detail_views, figures, tables
 from cxr_kd.report.ablation_figure import ablation_figure
+from cxr_kd.report.across_views import section as across_section
 from cxr_kd.report.content_security import CONTENT_SECURITY_POLICY
 from cxr_kd.report.headline import FEW_PATIENTS, badge, cost_sentences, headline, side_tested
 from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
@@ -57,6 +58,7 @@ def write_report(study: Study) -> Path:
         **_top(study, files, styles),
         **(results := _results(study, files, styles)),
         **_details(study, files, styles),
+        "across": across_section(files.across, styles, _drawn),
         "ablation": _ablation(study, files),
         **_published(files, styles),
         **_cost(study, files, styles, results["scored"]),

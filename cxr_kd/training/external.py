@@ -16,7 +16,7 @@ from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of
 from cxr_kd.study.runs import Run
 from cxr_kd.training.distributed import Processes
-from cxr_kd.training.finished_run import WEIGHTS, load_run
+from cxr_kd.training.finished_run import WEIGHTS, check_unseen, load_run
 from cxr_kd.training.predict import predictions_on
 from cxr_kd.training.run_card import read_card
 
@@ -47,6 +47,7 @@ def score_external(study: Study, *, workers: int | None = None, progress: bool =
 
 def _score(study: Study, run: Run, name: str, data: Prepared) -> None:
     folder, images = study.external_folder(run, name), f"{len(data.split.test):,} images"
+    check_unseen(study, run, data, ["test"])  # of stored predictions too: the data set may have another name now
     of = {"weights_sha256": read_card(study.run_folder(run)).files[WEIGHTS], "data_identity": data.identity}
     if _is_scored(folder, of):
         print(f"{run.name}: scored on {name} already ({images})", flush=True)

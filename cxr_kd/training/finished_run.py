@@ -43,12 +43,17 @@ def load_run(study: Study, run: Run, data: Prepared, sides: Sequence[ScoredSide]
         TrainingError: if the run is not finished, or its weights file has changed since.
         DataError: if the network or its teacher was trained on images of these sides.
     """
+    check_unseen(study, run, data, sides)
+    return weights.load(study.run_folder(run) / WEIGHTS)
+
+
+def check_unseen(study: Study, run: Run, data: Prepared, sides: Sequence[ScoredSide] = SCORED_SIDES) -> None:
+    """Raise what `load_run` raises if the network of a run must not be scored on these sides of `data`."""
     folder = study.run_folder(run)
     check_unchanged(folder, read_card(folder), [WEIGHTS])
     trained_on = read_trained_on(folder / WEIGHTS)
     for side in sides:
         trained_on.check_unseen(str(folder / WEIGHTS), data.table, getattr(data.split, side), side)
-    return weights.load(folder / WEIGHTS)
 
 
 def read_trained_on(path: Path) -> TrainedOn:
