@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cxr_kd.evaluation.across import CHANGES, EVALUATIONS
+from cxr_kd.evaluation.across import CHANGES, EVALUATIONS, INTERNAL
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.mrmc import OVER_PATIENTS
 from cxr_kd.evaluation.resampling import ALPHA
@@ -63,7 +63,7 @@ def change_table(frames: Frames, styles: Styles) -> Table | None:
     heads = ("Student", "Data set", "Test side", "Mean AUROC, distilled minus alone", "p, corrected", "Shown?")
     note = (
         f"Paired over the same patients and trainings; 95 % intervals over {means[0]['interval']}. p is corrected "
-        f"(Holm) for {len(means)} comparisons; a difference below {ALPHA} is shown. Values: {CHANGES}."
+        f"(Holm) for {len(means)} comparisons; a difference with p below {ALPHA} is shown. Values: {CHANGES}."
     )
     return Table("Effect of distillation in internal and external testing", heads, rows, note, frozenset({0, 1, 2, 5}))
 
@@ -116,10 +116,10 @@ def _matrix(means: list[dict[str, Any]], styles: Styles) -> Figure:
     cells = [[by_cell[arm, key] for key in columns] for arm in arms]
     values = np.array([[row["auroc"] for row in line] for line in cells], dtype=float)
     texts = np.array([[_text(row) for row in line] for line in cells])
-    figure = StudyFigure(figsize=(min(8.6, 3.4 + 1.9 * len(columns)), 1.5 + 0.55 * len(arms)), layout="constrained")
+    figure = StudyFigure(figsize=(min(8.6, 3.4 + 1.9 * len(columns)), 1.9 + 0.6 * len(arms)), layout="constrained")
     axes = figure.subplots()
     heatmap(
-        values, annot=texts, fmt="", annot_kws={"size": 8.5}, cmap="cividis", vmin=0.5, vmax=1, ax=axes, linewidths=1,
+        values, annot=texts, fmt="", annot_kws={"size": 8.5}, cmap="Blues", vmin=0.5, vmax=1, ax=axes, linewidths=1,
         mask=np.isnan(values), xticklabels=[_title(row, "\n") for row in columns.values()],
         yticklabels=[styles[arm].label for arm in arms],
         cbar_kws={"label": "mean AUROC (0.5: chance)", "pad": 0.02, "fraction": 0.05},
@@ -160,7 +160,9 @@ def _described(row: Mapping[str, Any]) -> str:
 
 
 def _title(row: Mapping[str, Any], separator: str) -> str:
-    lines = (_tested(row), f"{row['data_set']} ({KINDS[row['kind']]})", f"{row['test_images']:,} images",
+    kind = KINDS[row["kind"]]
+    name = kind if row["testing"] == INTERNAL and row["kind"] == "phantom" else f"{row['data_set']} ({kind})"
+    lines = (_tested(row), name, f"split {row['split']}, test side", f"{row['test_images']:,} images",
              f"{row['test_patients']:,} patients")  # fmt: skip
     return separator.join(lines)
 
