@@ -191,6 +191,14 @@ def test_padchest_is_read_in_terms_of_the_phantoms(tmp_path):
     assert len(found.split.test) == len(found.table)
 
 
+def test_real_radiographs_are_a_further_data_set_of_phantoms(tmp_path, test_data):
+    mini = test_data / "chestxray14-mini"
+    text = f"\nevaluate_on:\n  nih: {{root: {mini}, data: {{dataset: chestxray14, split: random-70-10-20}}}}\n"
+    found = prepare_external(tiny_study(tmp_path, more=text), "nih", FINDINGS, workers=1, progress=False)
+    assert (found.table.kind, found.table.findings) == ("mini", FINDINGS)
+    assert 0.1 < len(found.split.test) / len(found.table) < 0.3  # only these are scored
+
+
 def test_a_missing_folder_is_named_with_what_to_put_there(tmp_path):
     study = tiny_study(tmp_path, more=SECOND)
     with pytest.raises(StudyError, match=r"evaluate_on.chexpert: root: .*elsewhere is not a folder.*CheXpert-v1.0"):
