@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.device.cost_table import write_cost_table
     from cxr_kd.distill.outputs import observe
     from cxr_kd.evaluation.ablation import write_ablation
+    from cxr_kd.evaluation.across import write_across
     from cxr_kd.evaluation.details import write_details
     from cxr_kd.evaluation.study_results import write_results
     from cxr_kd.explanation.agreement import agreement_of_students
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.report.page import write_report
     from cxr_kd.study import load_study
     from cxr_kd.study.arms import arms_of
+    from cxr_kd.training.external import score_external
     from cxr_kd.training.finished_run import load_run
     from cxr_kd.training.launch import train_over
     from cxr_kd.training.run import train
@@ -52,10 +54,12 @@ __all__ = [
     "maps",
     "observe",
     "prepare",
+    "score_external",
     "train",
     "train_over",
     "upsample",
     "write_ablation",
+    "write_across",
     "write_cost_table",
     "write_details",
     "write_report",
@@ -75,10 +79,12 @@ _MODULES = {
     "maps": "explanation.cam",
     "observe": "distill.outputs",
     "prepare": "data.prepare",
+    "score_external": "training.external",
     "train": "training.run",
     "train_over": "training.launch",
     "upsample": "explanation.cam",
     "write_ablation": "evaluation.ablation",
+    "write_across": "evaluation.across",
     "write_cost_table": "device.cost_table",
     "write_report": "report.page",
     "write_details": "evaluation.details",

@@ -37,9 +37,15 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "chestmnist": write_chestmnist,
     "own-data": write_folder,
 }
+# Further data sets that a study tests its networks on.
+FURTHER = {
+    "chexpert": {
+        "phantoms": {"data": {"dataset": "phantom", "phantom": {"images": 40, "size": 32, "minimum_rate": 0.3}}}
+    }
+}
 # What the report must say about how the data were read.
 TOLD = {
-    "chexpert": ("(-1)", "blank"),
+    "chexpert": ("(-1)", "blank", "Other hospitals: external testing"),
     "padchest": ("matched as whole labels", "by a network trained on their labels"),
     "chestmnist": ("patient", "too narrow"),
     "own-data": ("own data",),
@@ -86,7 +92,7 @@ def test_a_study_runs_from_end_to_end_on_a_miniature(name: str, tmp_path: Path):
     WRITERS[name](data)
     shipped = yaml.safe_load((ROOT / "studies" / study.name).read_text())
     scratch = {} if name == "own-data" else {"pretrained": None}  # own-data must run as shipped
-    study.write_text(yaml.safe_dump({**shipped, **SMALL, **scratch}))
+    study.write_text(yaml.safe_dump({**shipped, **SMALL, **scratch, "evaluate_on": FURTHER.get(name, {})}))
     ended = run(study, data)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     card = json.loads((tmp_path / "runs" / name / "data.json").read_text())

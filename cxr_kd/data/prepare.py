@@ -16,6 +16,7 @@ from cxr_kd.data.splits import Side, Split, split_of
 from cxr_kd.data.table import CxrTable
 from cxr_kd.files import write_json
 from cxr_kd.study import Study
+from cxr_kd.study.data_settings import DataSettings
 from cxr_kd.study.settings import digest
 
 if TYPE_CHECKING:
@@ -51,25 +52,36 @@ class Prepared:
 
 def prepare(study: Study, *, workers: int | None = None, progress: bool = True) -> Prepared:
     """Read (or draw) the data set, decode every image once and split by patient; finished parts are reused."""
-    workers = workers or os.cpu_count() or 1
-    root = study.data_root()
-    if study.data.phantom:
-        phantom.write(root, study.data.phantom, workers=workers, progress=progress)
-    settings = study.data
-    table = read(settings, root)
-    split = split_of(table, settings)
+    table, split = read_and_split(study.data, study.data_root(), workers=workers, progress=progress)
     check_headline_source(study, source_counts(table, split))
+    prepared = decoded(study, table, split, workers=workers, progress=progress)
+    study.runs_folder.mkdir(parents=True, exist_ok=True)
+    prepared.split.to_json(study.runs_folder / "split.json")
+    write_json(study.runs_folder / "data.json", prepared.card())
+    return prepared
+
+
+def read_and_split(
+    settings: DataSettings, root: Path, *, workers: int | None = None, progress: bool = True
+) -> tuple[CxrTable, Split]:
+    """Return the table and the split of a data set in the folder `root`; phantoms are drawn there first."""
+    if settings.phantom:
+        phantom.write(root, settings.phantom, workers=workers or os.cpu_count() or 1, progress=progress)
+    table = read(settings, root)
+    return table, split_of(table, settings)
+
+
+def decoded(
+    study: Study, table: CxrTable, split: Split, *, workers: int | None = None, progress: bool = True
+) -> Prepared:
+    """Return the images of a table as the study's networks see them, each decoded once; without unreadable ones."""
     pixels: dict[str, Any] = {"keep_aspect": study.keep_aspect, "intensity": study.intensity}
     folder = _cache_folder(study, plan_of(table, study.image_size, **pixels))
+    workers = workers or os.cpu_count() or 1
     cache = build_cache(table, folder, study.image_size, **pixels, workers=workers, progress=progress)
     readable = cache.readable(table.frame["image_id"])
     split = split.only(readable)
-    table = _without_images_outside(table.select(readable), split)
-    prepared = Prepared(table, cache, split)
-    study.runs_folder.mkdir(parents=True, exist_ok=True)
-    split.to_json(study.runs_folder / "split.json")
-    write_json(study.runs_folder / "data.json", prepared.card())
-    return prepared
+    return Prepared(_without_images_outside(table.select(readable), split), cache, split)
 
 
 def _without_images_outside(table: CxrTable, split: Split) -> CxrTable:

@@ -106,7 +106,8 @@ def make_split(
     "official": as published; if the authors do not separate validation from training, `validation_share` of the
     patients of their train_val images (drawn by `seed`) form the validation side. "medmnist-random-70-10-20": as in
     the medmnist package. "random-70-10-20": 70, 10 and 20 % of all patients, drawn by `seed`. "lists": the ids in three
-    files in the table's folder; images on none of them are on no side.
+    files in the table's folder; images on none of them are on no side. "all-test": every image on the test side, for
+    networks that learned from other data.
 
     Raises:
         DataError: if the name is unknown, the table has no published lists, a list names unknown images, a side has no
@@ -116,6 +117,8 @@ def make_split(
         raise DataError(f"no split named {name!r}; there are: {', '.join(get_args(SplitName))}")
     if not 0 <= validation_share < 1:
         raise DataError(f"validation_share is {validation_share}; it must be at least 0 and below 1")
+    if name == "all-test":
+        return Split(name, (), (), tuple(table.frame["image_id"]))
     if name == "lists":
         sides = _listed(table, lists)
     elif name == "random-70-10-20":

@@ -124,6 +124,10 @@ class Predictions:
             raise PredictionsError(f"{self.source}: no image has the source {image_source!r}")
         return replace(self, frame=self.frame[self.frame["source"] == image_source].reset_index(drop=True))
 
+    def of_findings(self, findings: Sequence[str]) -> Predictions:
+        """Return the predictions of these findings, in this order; PredictionsError for one that is not there."""
+        return replace(self, metadata=self.metadata.model_copy(update={"findings": tuple(findings)}))
+
     def write(self, path: Path) -> None:
         """Write one parquet file, whole, with checksums of its pages. StorageError if the disk refuses it."""
         table = pa.Table.from_pandas(self.frame, preserve_index=False)

@@ -33,7 +33,7 @@ from cxr_kd.files import read_json, write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, arms_of, controls, taught
 
-_NAMES = {"source": str, "group": str}  # columns whose values may look like numbers: a scanner "01"
+_NAMES = {"source": str, "group": str, "data_set": str}  # columns whose values may look like numbers: a scanner "01"
 NOTEBOOK = "04_evaluate"  # which writes these tables
 _ESTIMATES = tuple(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))
 _DIFFERENCES = tuple(
@@ -41,7 +41,10 @@ _DIFFERENCES = tuple(
     for metric in METRICS
     for part in ("difference", "low", "high", "se_patients", "se_trainings", "p", "p_holm")
 )
-_TEXTS = frozenset({"source", "arm", "first", "second", "question", "finding", "left_out", "interval"})
+_TEXTS = frozenset({
+    "source", "arm", "first", "second", "question", "finding", "left_out", "interval", "testing", "data_set", "dataset",
+    "kind", "split",
+})  # fmt: skip
 # Tables of a study in its runs folder -> the columns that they must have.
 COLUMNS = {
     "evaluations.csv": (

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from cxr_kd.phantoms.labels import FINDINGS, Exam, exam_of
+from cxr_kd.phantoms.labels import AP_SHARE, FINDINGS, Exam, exam_of
 from cxr_kd.phantoms.radiograph import radiograph
 from cxr_kd.study.data_settings import PhantomSettings
 
@@ -37,7 +37,14 @@ def draw(settings: PhantomSettings, index: int) -> Phantom:
     if not 0 <= index < settings.images:
         raise IndexError(f"phantom {index} is not one of the {settings.images} of these settings")
     exam = exam_at(settings, index)
-    film = radiograph(exam, settings.size, seed=settings.seed, conspicuity=settings.conspicuity)
+    film = radiograph(
+        exam,
+        settings.size,
+        seed=settings.seed,
+        conspicuity=settings.conspicuity,
+        exposure=settings.exposure,
+        film_contrast=settings.film_contrast,
+    )
     return Phantom(
         image_id=image_id_of(index),
         patient_id=patient_id_of(exam),
@@ -64,6 +71,7 @@ def exam_at(settings: PhantomSettings, index: int) -> Exam:
         label_noise=settings.label_noise,
         drain_rate=settings.drain_rate,
         images_a_patient=settings.images_a_patient,
+        ap_share=AP_SHARE if settings.ap_share is None else settings.ap_share,
     )
 
 

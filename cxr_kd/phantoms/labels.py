@@ -156,11 +156,12 @@ def exam_of(
     label_noise: float,
     drain_rate: float,
     images_a_patient: int,
+    ap_share: float = AP_SHARE,
 ) -> Exam:
     """Return the exam of image `index`, which depends on the arguments only."""
     patient, number = patient_of(index, seed, images_a_patient)
     rng = np.random.default_rng([seed, 1, patient])
-    age, sex, mostly_ap = _person(rng)
+    age, sex, mostly_ap = _person(rng, ap_share)
     truth = _history(rng, number, rate_factor, minimum_rate)
     rng = np.random.default_rng([seed, 2, patient, number])
     view = "AP" if rng.random() < mostly_ap else "PA"
@@ -199,11 +200,13 @@ def _block_ends(block: int, seed: int, limit: int) -> np.ndarray:
     return np.cumsum(np.minimum(number, limit))
 
 
-def _person(rng: np.random.Generator) -> tuple[float, str, float]:
+def _person(rng: np.random.Generator, ap_share: float) -> tuple[float, str, float]:
     """Return age in years at the first image, sex, and probability of AP images: bedridden patients stay so."""
     age = float(np.floor(np.interp(rng.random(), *AGE_QUANTILES)))
     sex = "F" if rng.random() < FEMALE_SHARE else "M"
-    return age, sex, float(rng.beta(0.4, 0.4 * (1 - AP_SHARE) / AP_SHARE))
+    if ap_share in (0, 1):
+        return age, sex, ap_share
+    return age, sex, float(rng.beta(0.4, 0.4 * (1 - ap_share) / ap_share))
 
 
 def _history(rng: np.random.Generator, number: int, rate_factor: float, minimum_rate: float) -> np.ndarray:

@@ -22,11 +22,17 @@ class Radiograph:
     boxes: dict[str, tuple[float, float, float, float]]
 
 
-def radiograph(exam_: Exam, size: int, *, seed: int, conspicuity: float) -> Radiograph:
-    """Return the radiograph of one exam. Equal arguments give equal pixels; another size shows the same body."""
+def radiograph(
+    exam_: Exam, size: int, *, seed: int, conspicuity: float, exposure: float = 0.0, film_contrast: float = 1.0
+) -> Radiograph:
+    """Return the radiograph of one exam. Equal arguments give equal pixels; another size shows the same body.
+
+    `exposure` is added to the exam's own, `film_contrast` multiplies it: how another hospital takes its images.
+    """
     rng = np.random.default_rng([seed, 3, exam_.patient, exam_.number])
     body = person(np.random.default_rng([seed, 4, exam_.patient]), exam_.age, exam_.sex == "M")
     anatomy = exam(rng, body, exam_.view)
+    anatomy = replace(anatomy, exposure=anatomy.exposure + exposure, contrast=anatomy.contrast * film_contrast)
     names = [name for name, present in zip(FINDINGS, exam_.truth, strict=True) if present]
     lesions = {name: _lesion(name, exam_, seed, conspicuity, rng) for name in names}
     for name in names:

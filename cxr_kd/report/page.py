@@ -49,6 +49,7 @@ def write_report(study: Study) -> Path:
         **_top(study, files, styles),
         **(results := sections.results(study, files, styles, drawn)),
         **sections.details(study, files, styles, drawn),
+        "across": sections.across(files, styles, drawn),
         "ablation": sections.ablation_results(study, files, drawn),
         **sections.published_results(files, styles),
         **sections.cost(study, files, styles, drawn, results["scored"]),

@@ -9,8 +9,18 @@ from typing import Any
 
 import pandas as pd
 
+from cxr_kd.evaluation.across import EVALUATIONS
 from cxr_kd.evaluation.bootstrap import MEAN
-from cxr_kd.report import ablation, comparison_tables, data_figures, data_tables, detail_views, figures, tables
+from cxr_kd.report import (
+    ablation,
+    across_views,
+    comparison_tables,
+    data_figures,
+    data_tables,
+    detail_views,
+    figures,
+    tables,
+)
 from cxr_kd.report.ablation_figure import ablation_figure
 from cxr_kd.report.figure_files import FigureFiles, PageFigure
 from cxr_kd.report.headline import cost_sentences
@@ -124,6 +134,14 @@ def ablation_results(study: Study, files: StudyFiles, drawn: FigureFiles) -> dic
         "cost": ablation.cost_table(comparisons, arms, study),
         "agreement": ablation.agreement_table(arms, study),
     }
+
+
+def across(files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles) -> dict[str, Any] | None:
+    """Return what external testing found; None if the study names no further data set."""
+    if not (frames := files.across):
+        return None
+    figure = drawn.add("across-data-sets", across_views.matrix(frames, styles), frames[EVALUATIONS])
+    return {"figure": figure, **across_views.section(frames, styles)}
 
 
 def published_results(files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:

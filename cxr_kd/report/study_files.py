@@ -11,7 +11,7 @@ import pandas as pd
 
 from cxr_kd.data.image_sources import check_headline_source
 from cxr_kd.errors import ReportError
-from cxr_kd.evaluation import ablation, details, study_results
+from cxr_kd.evaluation import ablation, across, details, study_results
 from cxr_kd.evaluation.study_results import (
     COLUMNS,
     SOURCE_COLUMNS,
@@ -50,6 +50,7 @@ class StudyFiles:
     explanations: Sequence[tuple[Path, str]]  # file, caption
     cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
     by_source: SourceResults | None  # if the images have sources
+    across: Mapping[str, pd.DataFrame] | None  # `evaluation.across.read_across`, if the study names further data sets
     ablation: tuple[pd.DataFrame, pd.DataFrame] | None  # `evaluation.ablation.read_ablation`, if the study has one
 
 
@@ -71,6 +72,8 @@ def read_study_files(study: Study) -> StudyFiles:
             raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
     by_source = SOURCE_COLUMNS if data["image_sources"] else ()
     for name in (*COLUMNS, *by_source, *details.FILES):
+        _needed(study.runs_folder / name, study_results.NOTEBOOK)
+    for name in across.FILES if study.evaluate_on else ():
         _needed(study.runs_folder / name, study_results.NOTEBOOK)
     for name in ablation.FILES if study.ablation else ():
         _needed(study.runs_folder / name, ablation.NOTEBOOK)
@@ -94,6 +97,7 @@ def read_study_files(study: Study) -> StudyFiles:
         explanations=_explanations(study.runs_folder / "explanations"),
         cost=_cost(study),
         by_source=_by_source(study, data),
+        across=across.read_across(study),
         ablation=ablation.read_ablation(study) if study.ablation else None,
     )
 

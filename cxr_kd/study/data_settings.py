@@ -1,17 +1,19 @@
 """Settings of a study's radiographs: which data set, how it is read, how it is split; each checked and frozen."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from cxr_kd.study.settings import Seed, Settings
 
 DatasetName = Literal["phantom", "chestxray14", "chexpert", "padchest", "chestmnist", "folder"]
-SplitName = Literal["official", "random-70-10-20", "lists", "medmnist-random-70-10-20"]
+SplitName = Literal["official", "random-70-10-20", "lists", "medmnist-random-70-10-20", "all-test"]
 Uncertain = Literal["zeros", "ones", "ignore"]
 Intensity = Literal["fixed", "per-image"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+ANOTHER_HOSPITAL = ("ap_share", "exposure", "film_contrast")  # settings of phantoms with which a hospital differs
 
 # What the folder that DATA names must hold: the end of a sentence that begins with "Put there".
 LAYOUTS: Mapping[str, str] = {
@@ -53,6 +55,16 @@ class PhantomSettings(Settings):
     drain_rate: float = Field(0.6, ge=0, le=1, description="share of pneumothoraces with a chest drain")
     conspicuity: float = Field(1.0, ge=0.2, le=2, description="factor on contrast and extent of the findings")
     images_a_patient: int = Field(20, ge=1, description="most images per patient (ChestX-ray14: 184)")
+    ap_share: float | None = Field(None, ge=0, le=1, description="share of AP images; default: ChestX-ray14's, 0.40")
+    exposure: float = Field(0.0, ge=-0.3, le=0.3, description="added to every exposure, whose own spread is 0.055")
+    film_contrast: float = Field(1.0, ge=0.5, le=2, description="factor on the contrast of every image")
+
+    @model_serializer(mode="wrap")
+    def _content(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out another hospital's settings at their defaults: phantoms drawn before there were any stay valid."""
+        content: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        return {k: v for k, v in content.items() if k not in ANOTHER_HOSPITAL or v != fields[k].default}
 
     def in_words(self) -> str:
         """Say how these phantoms differ from real radiographs, for readers of the report."""
@@ -60,6 +72,9 @@ class PhantomSettings(Settings):
             f"rates of the real table times {self.rate_factor:g}, but no finding rarer than {self.minimum_rate:.0%}; "
             f"{self.label_noise:.0%} of the positive labels removed and as many false ones added; a chest drain in "
             f"{self.drain_rate:.0%} of pneumothoraces; contrast of the findings times {self.conspicuity:g}"
+            + (f"; {self.ap_share:.0%} AP images" if self.ap_share is not None else "")
+            + (f"; exposure {self.exposure:+g}" if self.exposure else "")
+            + (f"; contrast of the image times {self.film_contrast:g}" if self.film_contrast != 1 else "")
         )
 
 
@@ -161,7 +176,8 @@ class DataSettings(Settings):
             raise ValueError("split: lists and lists: {train: FILE, validation: FILE, test: FILE} need each other")
         if self.split == "official" and self.dataset not in ("chestxray14", "chexpert"):
             raise ValueError(f"{self.dataset} has no official split: use split: {_split_of(self.dataset)}")
-        if (self.split == "medmnist-random-70-10-20") != (self.dataset == "chestmnist"):
+        medmnist = self.split == "medmnist-random-70-10-20"
+        if medmnist != (self.dataset == "chestmnist") and self.split != "all-test":
             raise ValueError(
                 "chestmnist comes without patient ids, so only its own split can be used: "
                 "split: medmnist-random-70-10-20. No other data set can use that split"

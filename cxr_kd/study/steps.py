@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxr_kd.study.data_settings import DataSettings
 from cxr_kd.study.runs import Run
 from cxr_kd.study.settings import digest
 from cxr_kd.study.study import Study
@@ -48,7 +49,7 @@ def steps(study: Study) -> tuple[Step, ...]:
     students = [_student(study, run, data, teachers) for run in study.all_runs if run.role != "teacher"]
     trained = (*teachers.values(), *students)
     evaluation = study.evaluation.model_dump()
-    evaluate = Step("04_evaluate", file, needs=trained, settings={**evaluation, "code": code})
+    evaluate = Step("04_evaluate", file, needs=trained, settings={**evaluation, **_external(study), "code": code})
     asked = {"ablation": study.ablation.model_dump()} if study.ablation else {}
     ablation = [Step("05_ablation", file, (evaluate,), {**evaluation, **asked, "code": code})] if study.ablation else []
     explain = Step("06_explain", file, needs=trained, settings={**study.explanation.model_dump(), "code": code})
@@ -84,10 +85,23 @@ def _student(study: Study, run: Run, data: Step, teachers: dict[str, Step]) -> S
 def _root(study: Study) -> dict[str, Any]:
     """Return the data set's folder, and names, sizes and times of the tables, lists and folders in it."""
     root = study.data_root()
-    if study.made_root:  # its content follows from the data settings
-        return {"root": str(root)}
-    named = [study.data.folder.table] if study.data.folder else []
-    named += list(study.data.lists.model_dump().values()) if study.data.lists else []
+    # The content of made data follows from the data settings.
+    return {"root": str(root)} if study.made_root else _entries(root, study.data)
+
+
+def _external(study: Study) -> dict[str, Any]:
+    """Return the further data sets of a study: their settings, and what `_root` returns of each; {} without any."""
+    found = {}
+    for name, external in study.evaluate_on.items():
+        root, settings = study.external_root(name), external.model_dump(mode="json")
+        found[name] = {**settings, **(_entries(root, external.data) if external.root else {"root": str(root)})}
+    return {"evaluate_on": found} if found else {}
+
+
+def _entries(root: Path, data: DataSettings) -> dict[str, Any]:
+    """Return a data set's folder, and names, sizes and times of the tables, lists and folders in it."""
+    named = [data.folder.table] if data.folder else []
+    named += list(data.lists.model_dump().values()) if data.lists else []
     paths = {
         *root.iterdir(),
         *root.glob("*/*.csv"),

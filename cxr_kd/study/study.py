@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import field_validator, model_validator
 
 from cxr_kd.errors import StudyError
+from cxr_kd.study.external import check_other_phantoms
 from cxr_kd.study.loss_table import TEACHER_LOSSES
 from cxr_kd.study.published import Published
 from cxr_kd.study.runs import Run, check_ablation, check_objective, check_teachers
@@ -43,11 +44,20 @@ class Study(StudyFile):
             check_ablation(self.ablation, students, len(self.seeds))
         return self
 
+    @model_validator(mode="after")
+    def _tested_on_other_patients(self) -> Self:
+        check_other_phantoms(self.data.phantom, self.evaluate_on)
+        return self
+
     # ---- what is trained --------------------------------------------------------------------------------------------
 
     def run_folder(self, run: Run) -> Path:
         """Return the folder of one run."""
         return self.runs_folder / run.name
+
+    def external_folder(self, run: Run, name: str) -> Path:
+        """Return the folder of one run's predictions on a data set of `evaluate_on`."""
+        return self.run_folder(run) / "external" / name
 
     def runs_of(self, seed: int) -> tuple[Run, ...]:
         """Return every run of one seed, teachers first."""

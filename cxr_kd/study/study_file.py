@@ -5,10 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from cxr_kd.errors import StudyError
 from cxr_kd.study.data_settings import LAYOUTS, DataSettings, Intensity
+from cxr_kd.study.external import EvaluateOn, made_root
 from cxr_kd.study.settings import (
     Ablation,
     Augmentation,
@@ -21,7 +22,6 @@ from cxr_kd.study.settings import (
     Settings,
     Student,
     Training,
-    digest,
 )
 from cxr_kd.study.teacher import TeacherEntry
 
@@ -45,6 +45,9 @@ class StudyFile(Settings):
     title: str
     question: str
     data: DataSettings
+    evaluate_on: EvaluateOn = Field(
+        {}, description="further data sets that the networks are tested on: name -> its `data`, and its `root`"
+    )
     image_size: int = Field(224, ge=32, le=4096, description="pixels per side")
     keep_aspect: bool = Field(False, description="pad images to a square instead of stretching them")
     intensity: Intensity = Field(
@@ -69,6 +72,13 @@ class StudyFile(Settings):
     explanation: Explanation = Field(default_factory=Explanation)
     device: Device = Field(default_factory=Device)
 
+    @field_validator("data")
+    @classmethod
+    def _has_a_training_side(cls, value: DataSettings) -> DataSettings:
+        if value.split == "all-test":
+            raise ValueError("split: all-test leaves no image to train on; it is for the data sets of evaluate_on")
+        return value
+
     @property
     def name(self) -> str:
         """Name of the study: its file's name without `.yaml`."""
@@ -92,11 +102,8 @@ class StudyFile(Settings):
     @property
     def made_root(self) -> Path | None:
         """Folder of data that the study draws or downloads itself; None if a user supplies the data."""
-        if self.data.phantom:
-            return self.home / "runs" / "phantoms" / digest(self.data.phantom.model_dump())[:12]
-        if self.data.chestmnist and self.data.chestmnist.download and not os.environ.get("CXR_KD_DATA"):
-            return self.home / "runs" / "chestmnist"
-        return None
+        given = self.data.chestmnist and os.environ.get("CXR_KD_DATA")
+        return None if given else made_root(self.home, self.data)
 
     def data_root(self) -> Path:
         """Return the folder that holds the data set: `made_root`, or what DATA (CXR_KD_DATA) names.
@@ -114,3 +121,7 @@ class StudyFile(Settings):
                 f"{LAYOUTS[self.data.dataset]}. See 'Real data' in README.md."
             )
         return Path(given).resolve()
+
+    def external_root(self, name: str) -> Path:
+        """Return the folder of a data set of `evaluate_on`. Raises StudyError if there is none."""
+        return self.evaluate_on[name].folder(self.home, f"{self.file}: evaluate_on.{name}")

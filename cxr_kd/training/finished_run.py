@@ -1,6 +1,6 @@
 """Finished runs: whether a run folder holds one, whether its files are still the same, and its network."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cxr_kd.data.prepare import Prepared
@@ -11,7 +11,7 @@ from cxr_kd.models import weights
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.study import Study
 from cxr_kd.study.runs import Run
-from cxr_kd.training.predict import SCORED_SIDES
+from cxr_kd.training.predict import SCORED_SIDES, ScoredSide
 from cxr_kd.training.run_card import CARD, RunCard, read_card
 
 WEIGHTS, HISTORY = "model.safetensors", "history.csv"
@@ -36,19 +36,24 @@ def is_done(folder: Path, identity: str) -> bool:
     return True
 
 
-def load_run(study: Study, run: Run, data: Prepared) -> CxrClassifier:
-    """Return the network of a finished run, in eval mode, to be scored on the validation or test side of `data`.
+def load_run(study: Study, run: Run, data: Prepared, sides: Sequence[ScoredSide] = SCORED_SIDES) -> CxrClassifier:
+    """Return the network of a finished run, in eval mode, to be scored on these sides of `data`.
 
     Raises:
         TrainingError: if the run is not finished, or its weights file has changed since.
         DataError: if the network or its teacher was trained on images of these sides.
     """
+    check_unseen(study, run, data, sides)
+    return weights.load(study.run_folder(run) / WEIGHTS)
+
+
+def check_unseen(study: Study, run: Run, data: Prepared, sides: Sequence[ScoredSide] = SCORED_SIDES) -> None:
+    """Raise what `load_run` raises if the network of a run must not be scored on these sides of `data`."""
     folder = study.run_folder(run)
     check_unchanged(folder, read_card(folder), [WEIGHTS])
     trained_on = read_trained_on(folder / WEIGHTS)
-    for side in SCORED_SIDES:
+    for side in sides:
         trained_on.check_unseen(str(folder / WEIGHTS), data.table, getattr(data.split, side), side)
-    return weights.load(folder / WEIGHTS)
 
 
 def read_trained_on(path: Path) -> TrainedOn:

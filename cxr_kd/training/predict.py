@@ -11,6 +11,8 @@ from cxr_kd.data.table import CxrTable
 from cxr_kd.evaluation.metrics import auroc_within, pairs_within
 from cxr_kd.evaluation.predictions import ABOUT_IMAGES, Predictions, PredictionsMetadata
 from cxr_kd.models.classifier import CxrClassifier
+from cxr_kd.study import Study
+from cxr_kd.study.runs import Run
 from cxr_kd.training.job import Job
 
 INFERENCE_BATCH = 64
@@ -54,14 +56,20 @@ def _sources(table: CxrTable) -> np.ndarray:
 
 def predictions_of(model: CxrClassifier, job: Job, side: ScoredSide) -> Predictions:
     """Return the content of a run's predictions file for one side."""
-    data = job.data
+    return predictions_on(job.data, model, job.study, job.run, side, job.processes.device)
+
+
+def predictions_on(
+    data: Prepared, model: CxrClassifier, study: Study, run: Run, side: ScoredSide, device: str = "cpu"
+) -> Predictions:
+    """Return the predictions of a run's network for one side of `data`: of its findings, which the network has."""
     table = data.table.select(getattr(data.split, side))
     metadata = PredictionsMetadata(
-        study=job.study.name,
+        study=study.name,
         dataset=table.dataset,
         kind=table.kind,
-        run=job.run.name,
-        network=job.run.network,
+        run=run.name,
+        network=run.network,
         split=data.split.name,
         split_sha256=data.split.sha256,
         split_sides=data.split.counts(data.table),
@@ -69,7 +77,7 @@ def predictions_of(model: CxrClassifier, job: Job, side: ScoredSide) -> Predicti
         findings=table.findings,
     )
     images, patients = list(table.frame["image_id"]), list(table.frame["patient_id"])
-    logits = predict(model, data, side, job.processes.device)
+    logits = predict(model, data, side, device)[:, [model.findings.index(finding) for finding in table.findings]]
     sources = table.frame["source"].tolist() if table.image_sources else None
     about = {name: table.frame[name].tolist() for name in ABOUT_IMAGES}
     return Predictions.from_arrays(images, patients, table.labels(), logits, metadata, sources, about)

@@ -260,3 +260,77 @@ def test_questions_change_the_comparisons_and_no_training(tmp_path):
     asking = {step.name: step.identity for step in steps(studies.load_study(written(tmp_path, SMOKE + ABLATION)))}
     assert {name for name in plain if plain[name] != asking[name]} == {"08_report"}
     assert set(asking) - set(plain) == {"05_ablation"}
+
+
+FURTHER = """
+evaluate_on:
+  hospital_b:
+    data: {dataset: phantom, phantom: {images: 40, size: 64, seed: 7, ap_share: 0.8}}
+"""
+
+
+def test_a_further_data_set_changes_the_evaluation_and_no_training(tmp_path):
+    alone, further, other = (
+        {step.name: step.identity for step in steps(studies.load_study(written(tmp_path, text)))}
+        for text in (SMOKE, SMOKE + FURTHER, SMOKE + FURTHER.replace("0.8", "0.7"))
+    )
+    assert {name for name in alone if alone[name] != further[name]} == {"04_evaluate"}
+    assert {name for name in alone if other[name] != further[name]} == {"04_evaluate"}
+    before, after = (studies.load_study(written(tmp_path, text)) for text in (SMOKE, SMOKE + FURTHER))
+    assert [before.run_settings(run) for run in before.all_runs] == [after.run_settings(run) for run in after.all_runs]
+    assert after.evaluate_on["hospital_b"].data.split == "all-test"
+    assert after.external_root("hospital_b") != after.data_root()
+
+
+def test_new_labels_in_the_folder_of_a_further_data_set_change_the_evaluation(tmp_path):
+    (tmp_path / "there").mkdir()
+    text = SMOKE + "evaluate_on:\n  there: {root: there, data: {dataset: chexpert, split: official}}\n"
+    seen = set()
+    for labels in ("Path\n", "Path,Sex\n"):
+        (tmp_path / "there" / "train.csv").write_text(labels)
+        study = studies.load_study(written(tmp_path, text))
+        seen.add(next(step.identity for step in steps(study) if step.name == "04_evaluate"))
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (FURTHER.replace("ap_share", "ap_shar"), r"mine.yaml:\d+: .*ap_shar: unknown key; did you mean 'ap_share'"),
+        (FURTHER.replace("data:", "date:"), r"evaluate_on.hospital_b.date: unknown key; did you mean 'data'"),
+        (FURTHER.replace("hospital_b", "../b"), r"evaluate_on.../b: '../b' cannot name a folder: use letters"),
+        (FURTHER.replace("hospital_b", "b" * 41), r"cannot name a folder: .*at most 40"),
+        (FURTHER.replace("seed: 7, ", ""), r"hospital_b: phantoms of one seed are the same patients.*than 0"),
+        (
+            FURTHER + "    root: there\n",
+            r"evaluate_on.hospital_b: the study draws its phantoms itself: leave out 'root'",
+        ),
+        (
+            "evaluate_on:\n  b: {data: {dataset: padchest}}\n",
+            r"evaluate_on.b: name the folder of .*'padchest': root: DIR",
+        ),
+        (
+            "evaluate_on:\n  b: {root: x, data: {dataset: padchest, split: official}}\n",
+            r"padchest has no official split",
+        ),
+        ("evaluate_on:\n  b: {root: '', data: {dataset: padchest}}\n", r"evaluate_on.b.root: .*at least 1 char"),
+        ("evaluate_on: [b]\n", r"mine.yaml:\d+: evaluate_on: .*object, not"),
+    ],
+)
+def test_a_wrong_further_data_set_is_named(tmp_path, text, told):
+    with pytest.raises(StudyError, match=told):
+        studies.load_study(written(tmp_path, SMOKE + text))
+
+
+def test_a_study_needs_a_training_side(tmp_path):
+    with pytest.raises(StudyError, match=r"data: split: all-test leaves no image to train on; .*evaluate_on"):
+        studies.load_study(written(tmp_path, SMOKE.replace("random-70-10-20", "all-test")))
+
+
+def test_settings_of_another_hospital_leave_older_phantoms_valid():
+    """Phantoms are found and recognised by the digest of their settings, which was this before there were others."""
+    settings_ = data_settings.PhantomSettings(images=240, size=64, minimum_rate=0.12)
+    assert settings.digest(settings_.model_dump()) == "03f00a469a00c0b15fe23bfbcba7f0c828a97c7fcdc3cbadec8e8704ed47238c"
+    other = data_settings.PhantomSettings(images=240, size=64, minimum_rate=0.12, exposure=0.1)
+    assert other.model_dump()["exposure"] == 0.1
+    assert "ap_share" not in other.model_dump()

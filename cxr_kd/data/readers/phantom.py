@@ -142,7 +142,7 @@ def _claim(root: Path, settings: PhantomSettings) -> None:
         _write_text(root / SETTINGS, json.dumps({"drawing": DRAWING, **settings.model_dump()}, indent=2) + "\n")
     there = _settings_of(root)
     if there != settings:
-        ours, theirs = settings.model_dump(), there.model_dump()
+        ours, theirs = dict(settings), dict(there)
         other = ", ".join(f"{key} {theirs[key]} (wanted {ours[key]})" for key in ours if ours[key] != theirs[key])
         raise DataError(f"{root} has phantoms of other settings: {other}; choose another folder or delete this one")
 
