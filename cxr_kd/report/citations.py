@@ -22,7 +22,7 @@ class Citations:
         self._cited: list[str] = []
 
     def __call__(self, *keys: str) -> str:
-        """Return the citation of references of `references.yaml`: `[3]` or `[3, 5]`. Raises KeyError for another key."""
+        """Return the citation of references of `references.yaml`: `[3, 5]`. Raises KeyError for another key."""
         return self.text(*(references()[key] for key in keys))
 
     def text(self, *cited: str) -> str:

@@ -61,8 +61,9 @@ def abstract_text(study: Study, files: StudyFiles) -> str:
         f"{counts['validation']} for validation and {counts['test']} of {number(sides['test']['patients'])} patients "
         f"for testing (with {number(outcome)} positive labels of {len(files.data['findings'])} findings). Methods: "
         f"each network was trained with {seeds}; students were trained alone and distilled from {_teachers(study)}. "
-        f"The measure was the mean AUROC over findings, with 95 % intervals over {files.evaluations['interval'].iloc[0]}. "
-        f"Results: {_aurocs(study, files)} {headline(files.comparisons, styles, files.data)}"
+        "The measure was the mean AUROC over findings, with 95 % intervals over "
+        f"{files.evaluations['interval'].iloc[0]}. Results: {_aurocs(study, files)} "
+        f"{headline(files.comparisons, styles, files.data)}"
     )
 
 
@@ -83,7 +84,9 @@ def _aurocs(study: Study, files: StudyFiles) -> str:
     keys = ("auroc", "auroc_low", "auroc_high")
     if any(means[arm]["left_out"] for arm in means):
         return "No finding has enough positive test images to be scored."
-    told = [f"{style.label} {estimate_text(*(means[arm][k] for k in keys))}" for arm, style in arm_styles(study).items()]
+    told = [
+        f"{style.label} {estimate_text(*(means[arm][k] for k in keys))}" for arm, style in arm_styles(study).items()
+    ]
     return f"mean AUROC of {listed(told)}."
 
 
@@ -95,6 +98,7 @@ def _software(study: Study, files: StudyFiles, cite: Citations) -> str:
     code = f"commit {listed(commits)}" if commits else "not run in a git checkout"
     return (
         f"The code is cxr_kd ({code}), which reproduces and extends the distillation of a published study "
-        f"{cite('paper')}. Versions: {listed(names)}; networks are from PyTorch {cite('torch')} and timm {cite('timm')}. "
-        f"Trained on: {listed(sorted({str(card['device']) for card in cards}))}. The study file is {study.file.name}."
+        f"{cite('paper')}. Versions: {listed(names)}; networks are from PyTorch {cite('torch')} and timm "
+        f"{cite('timm')}. Trained on: {listed(sorted({str(card['device']) for card in cards}))}. The study file is "
+        f"{study.file.name}."
     )

@@ -34,15 +34,15 @@ def intervals_text(study: Study, cite: Citations) -> str:
     """Return how intervals were computed: over patients, and with several seeds over trainings too."""
     text = (
         f"Intervals of 95 % are from {number(study.evaluation.resamples)} bootstrap resamples of whole patients "
-        f"{cite('bootstrap')}; DeLong's interval for several images per patient {cite('delong', 'obuchowski')} is given "
-        "beside them."
+        f"{cite('bootstrap')}; DeLong's interval for several images per patient {cite('delong', 'obuchowski')} is "
+        "given beside them."
     )
     if len(study.seeds) == 1:
         return f"{text} With one training of each network they cover other patients, not other trainings."
     return (
-        f"{text} The {len(study.seeds)} trainings of a network were treated as the readers of a multi-reader study, with "
-        f"the variance of Obuchowski and Rockette {cite('obuchowski_rockette')} and the number of standard errors of "
-        f"Cochran and Cox {cite('cochran_cox')}, so intervals cover other patients and other trainings."
+        f"{text} The {len(study.seeds)} trainings of a network were treated as the readers of a multi-reader study, "
+        f"with the variance of Obuchowski and Rockette {cite('obuchowski_rockette')} and the number of standard "
+        f"errors of Cochran and Cox {cite('cochran_cox')}, so intervals cover other patients and other trainings."
     )
 
 
@@ -52,16 +52,16 @@ def tests_text(study: Study, cite: Citations) -> str:
         tested = "Differences are paired on the same resamples. With one training no difference was tested."
     else:
         tested = (
-            "Differences are paired by seed and on the same resamples; their two-sided p-values were corrected by Holm's "
-            f"method {cite('holm')} over findings, and over comparisons for means. A difference counts as shown below "
-            f"p = {ALPHA:g}."
+            "Differences are paired by seed and on the same resamples; their two-sided p-values were corrected by "
+            f"Holm's method {cite('holm')} over findings, and over comparisons for means. A difference counts as "
+            f"shown below p = {ALPHA:g}."
         )
     margin = study.evaluation.non_inferiority_margin
     if margin is None:
         return f"{tested} No non-inferiority margin was stated, so non-inferiority was not tested."
     return (
-        f"{tested} A student counts as not inferior to its teacher if the 95 % interval of their difference in AUROC is "
-        f"above -{margin:g} {cite('non_inferiority')}."
+        f"{tested} A student counts as not inferior to its teacher if the 95 % interval of their difference in AUROC "
+        f"is above -{margin:g} {cite('non_inferiority')}."
     )
 
 
@@ -72,9 +72,9 @@ def probabilities_text(study: Study, cite: Citations) -> str:
         "Calibration was measured on the test side by intercept, slope, observed over expected, Brier score and the "
         f"calibration error in {BINS} bins {cite('calibration')}, of the raw scores and after temperature scaling "
         f"{cite('temperature')}, Platt scaling {cite('platt')} and prevalence correction, all fitted on the validation "
-        f"side. Thresholds were chosen on the validation side: Youden's index {cite('youden')}, a sensitivity of 90 % and a "
-        f"specificity of 90 %. Net benefit is that of decision curves {cite('net_benefit')}. Networks were compared "
-        f"between groups by sex, age, view position and number of findings, with {number(few)} resamples."
+        f"side. Thresholds were chosen on the validation side: Youden's index {cite('youden')}, a sensitivity of 90 "
+        f"% and a specificity of 90 %. Net benefit is that of decision curves {cite('net_benefit')}. Networks were "
+        f"compared between groups by sex, age, view position and number of findings, with {number(few)} resamples."
     )
 
 
@@ -93,6 +93,6 @@ def device_text(study: Study, files: StudyFiles) -> str:
     threads = sorted({int(count) for count in files.cost["threads"]})
     return (
         f"Latency of one image at {study.image_size} pixels in float32 was measured on {listed(processors)} with "
-        f"{listed([counted(count, 'thread') for count in threads])}, in {study.device.latency_repeats} rounds that time "
-        "every network once; ratios are taken within rounds."
+        f"{listed([counted(count, 'thread') for count in threads])}, in {study.device.latency_repeats} rounds that "
+        "time every network once; ratios are taken within rounds."
     )

@@ -16,9 +16,10 @@ from cxr_kd.study.runs import Run
 from cxr_kd.study.settings import Training
 
 SPLITS = {
-    "official": "the split that its authors publish, with {share} of the training patients used for validation (seed {seed})",
-    "random-70-10-20": "a random split of the patients into 70 % for training, 10 % for validation and 20 % for testing "
+    "official": "the split that its authors publish, with {share} of the training patients used for validation "
     "(seed {seed})",
+    "random-70-10-20": "a random split of the patients into 70 % for training, 10 % for validation and 20 % for "
+    "testing (seed {seed})",
     "lists": "three lists of images that the study names",
     "medmnist-random-70-10-20": "the random split of images that MedMNIST publishes",
 }
@@ -57,7 +58,8 @@ def data_text(study: Study, files: StudyFiles, cite: Citations) -> str:
                       for key in ("labels", "blank labels", "uncertain labels") if key in data["source"])  # fmt: skip
     return " ".join(filter(None, [
         f"The data are {what}: {counted(data['images'], 'image')} of {counted(data['patients'], 'patient')}, "
-        f"labelled for {counted(len(data['findings']), 'finding')} ({listed([finding_name(f) for f in data['findings']])}).",
+        f"labelled for {counted(len(data['findings']), 'finding')} "
+        f"({listed([finding_name(f) for f in data['findings']])}).",
         labels, excluded(files),
         f"Images were {shape} to {pixels} of 8 bits (grey values of more bits {grey}).", split_text(study, files),
     ]))  # fmt: skip
@@ -68,14 +70,18 @@ def excluded(files: StudyFiles) -> str:
     reasons = [f"{number(count)} ({why})" for why, count in files.data["left_out"].items() if count]
     broken = files.data["quarantined"]
     left_out = f"Left out when reading: {listed(reasons)}." if reasons else "No image or row was left out when reading."
-    return f"{left_out} {counted(broken, 'file')} could not be decoded and {'was' if broken == 1 else 'were'} set aside."
+    return (
+        f"{left_out} {counted(broken, 'file')} could not be decoded and {'was' if broken == 1 else 'were'} set aside."
+    )
 
 
 def split_text(study: Study, files: StudyFiles) -> str:
     """Return how images were divided, with the counts of each side and the level at which sides are disjoint."""
     split = files.data["split"]
     rule = SPLITS[study.data.split].format(share=percent(study.data.validation_share), seed=study.data.split_seed)
-    sides = [f"{side} {number(n['images'])} images of {number(n['patients'])} patients" for side, n in split["sides"].items()]
+    sides = [
+        f"{side} {number(n['images'])} images of {number(n['patients'])} patients" for side, n in split["sides"].items()
+    ]
     return f"The images were divided by {rule}: {listed(sides)}. {disjoint(files)}"
 
 
@@ -98,7 +104,9 @@ def networks_text(study: Study, files: StudyFiles, cite: Citations) -> str:
         if text not in told[role]:
             told[role].append(text)
     pretrained = cite("imagenet") if any(run.pretrained for run in study.all_runs) else ""
-    images = f" Networks that start from ImageNet weights were pretrained on ImageNet {pretrained}." if pretrained else ""
+    images = (
+        f" Networks that start from ImageNet weights were pretrained on ImageNet {pretrained}." if pretrained else ""
+    )
     return (
         f"Teachers: {listed(told['teacher'])}. Students: {listed(told['student'])}. Every network takes one grey-scale "
         "radiograph and gives one logit per finding, with a sigmoid per finding and no softmax. "
@@ -111,8 +119,12 @@ def _pairs(study: Study) -> str:
              for run in study.runs_of(study.seeds[0]) if run.teacher]  # fmt: skip
     alone = any(run.role == "student alone" for run in study.all_runs)
     control = " The same student trained alone, on the same budget, is the control." if alone else ""
-    several = " The outputs of several teachers were averaged." if any(len(r.teachers) > 1 for r in study.all_runs) else ""
-    return f"Distilled: {listed(list(dict.fromkeys(pairs)))}.{several}{control}" if pairs else "No student was distilled."
+    several = (
+        " The outputs of several teachers were averaged." if any(len(r.teachers) > 1 for r in study.all_runs) else ""
+    )
+    return (
+        f"Distilled: {listed(list(dict.fromkeys(pairs)))}.{several}{control}" if pairs else "No student was distilled."
+    )
 
 
 def _network_citation(study: Study, run: Run, cite: Citations) -> str:
@@ -123,12 +135,17 @@ def _network_citation(study: Study, run: Run, cite: Citations) -> str:
 
 def training_text(study: Study, files: StudyFiles, cite: Citations) -> str:
     """Return losses, budgets, augmentation, views, seeds and the choice of the epoch."""
-    seeds = f"seeds {listed([str(seed) for seed in study.seeds])}" if len(study.seeds) > 1 else f"one seed ({study.seeds[0]})"
+    seeds = (
+        f"seeds {listed([str(seed) for seed in study.seeds])}"
+        if len(study.seeds) > 1
+        else f"one seed ({study.seeds[0]})"
+    )
     within = " among images of one source" if files.data["image_sources"] else ""
     return " ".join([
         losses_text(study, cite), budgets_text(study, cite), augmentation_text(study), views_text(study),
         f"Every network was trained with {seeds}; a student and its control share the seed, and with it first weights "
-        f"and order of images. The weights of the epoch with the best mean AUROC on the validation side{within} were kept.",
+        f"and order of images. The weights of the epoch with the best mean AUROC on the validation side{within} were "
+        "kept.",
     ])  # fmt: skip
 
 
@@ -169,13 +186,16 @@ def _budget(training: Training, cite: Citations) -> str:
     extras: Mapping[str, bool] = {
         f"gradients accumulated over {training.accumulate} batches": training.accumulate > 1,
         f"a moving average of the weights with decay {training.ema_decay:g} kept": bool(training.ema_decay),
-        f"stopped after {counted(training.patience, 'epoch')} without a better validation AUROC": bool(training.patience),
+        f"stopped after {counted(training.patience, 'epoch')} without a better validation AUROC": bool(
+            training.patience
+        ),
     }
     cited = f" {cite('ema')}" if training.ema_decay else ""
     return ", ".join([
         f"{counted(training.epochs, 'epoch')} of AdamW {cite('adamw')}", f"batch size {training.batch_size}",
         f"learning rate {training.learning_rate:g}", f"weight decay {training.weight_decay:g}",
-        f"linear warm-up over {percent(training.warmup_share)} of the steps, then cosine decay to zero {cite('cosine')}",
+        f"linear warm-up over {percent(training.warmup_share)} of the steps, then cosine decay to zero "
+        f"{cite('cosine')}",
         f"gradients clipped at norm {training.gradient_clip:g}", f"{training.precision} precision",
         *(text for text, used in extras.items() if used),
     ]) + cited  # fmt: skip
@@ -186,9 +206,9 @@ def augmentation_text(study: Study) -> str:
     each = study.augmentation
     return (
         f"Training images were rotated by up to {each.rotate_degrees:g} degrees, moved by up to "
-        f"{percent(each.translate)} of the image size, scaled by up to {percent(each.scale)}, and changed in brightness "
-        f"by up to {each.brightness:g} and in contrast by up to {percent(each.contrast)}, each drawn uniformly; they were "
-        "never flipped."
+        f"{percent(each.translate)} of the image size, scaled by up to {percent(each.scale)}, and changed in "
+        f"brightness by up to {each.brightness:g} and in contrast by up to {percent(each.contrast)}, each drawn "
+        "uniformly; they were never flipped."
     )
 
 

@@ -1,4 +1,7 @@
-"""The report of a study: one HTML file that needs no other file and no network. Every number comes from a file."""
+"""The report of a study: one HTML file that needs no other file and no network. Every number comes from a file.
+
+Beside it are the page of reporting guidelines and the methods as text to paste.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -18,13 +19,15 @@ from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.files import check_room, written_whole
 from cxr_kd.report import ablation, comparison_tables, data_figures, data_tables, detail_views, figures, tables
 from cxr_kd.report.ablation_figure import ablation_figure
-from cxr_kd.report.content_security import CONTENT_SECURITY_POLICY
+from cxr_kd.report.guidelines.page import page_context
 from cxr_kd.report.headline import FEW_PATIENTS, badge, cost_sentences, headline, side_tested
+from cxr_kd.report.methods import methods_text
 from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
 from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
+from cxr_kd.report.rendering import rendered
 from cxr_kd.report.source_tables import source_section
 from cxr_kd.report.study_files import StudyFiles, read_study_files
-from cxr_kd.report.style import ArmStyle, arm_styles, finding_name, to_png, to_svg
+from cxr_kd.report.style import ArmStyle, arm_styles, to_png, to_svg
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of, main_arms
 
@@ -41,7 +44,7 @@ NOTEBOOKS = {
 
 
 def write_report(study: Study) -> Path:
-    """Write `reports/STUDY/index.html` and return its path.
+    """Write `reports/STUDY/index.html` and return its path; beside it, `guidelines.html` and `methods.md`.
 
     Raises:
         ReportError: if a file of the study is missing or belongs to another split, data or settings.
@@ -61,27 +64,21 @@ def write_report(study: Study) -> Path:
         **_published(files, styles),
         **_cost(study, files, styles, results["scored"]),
         **_how_to_repeat(study, files),
+        "methods": (methods := methods_text(study, files)),
     }
-    html, target = _rendered(context).encode(), study.report_folder / "index.html"
-    check_room(target.parent, len(html), "the report")
-    with written_whole(target) as temporary:
-        temporary.write_bytes(html)
-    return target
+    html = rendered("report.html", context)
+    guidelines = rendered("guidelines.html", {**context, **page_context(study, files, html)})
+    pages = {"guidelines.html": guidelines, "methods.md": methods, "index.html": html}
+    return _written(study.report_folder, pages)
 
 
-def _rendered(context: Mapping[str, Any]) -> str:
-    """Return the page. Every text in it is escaped; only Markup, which this package makes, is not."""
-    environment = Environment(
-        loader=PackageLoader("cxr_kd.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["finding"] = finding_name
-    environment.globals["style_sheet"] = Markup(environment.get_template("report.css").render())
-    environment.globals["content_security_policy"] = CONTENT_SECURITY_POLICY
-    return environment.get_template("report.html").render(context)
+def _written(folder: Path, pages: Mapping[str, str]) -> Path:
+    """Write the pages into a folder and return the path of the last one."""
+    check_room(folder, sum(len(text.encode()) for text in pages.values()), "the report")
+    for name, text in pages.items():
+        with written_whole(folder / name) as temporary:
+            temporary.write_bytes(text.encode())
+    return folder / list(pages)[-1]
 
 
 def _top(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
