@@ -86,10 +86,8 @@ def model(known: Known) -> Answer:
 
 def full_model(known: Known) -> Answer:
     """How somebody else can use the networks."""
-    sizes = [
-        f"{row.run}: {number(int(row.parameters))} parameters, {row.file_mb:g} MB"
-        for row in known.files.cost.itertuples()
-    ]
+    cost = known.files.cost[["run", "parameters", "file_mb"]].to_dict("records")
+    sizes = [f"{row['run']}: {number(int(row['parameters']))} parameters, {row['file_mb']:g} MB" for row in cost]
     said = known.said("code_availability")
     return found(
         "Each run folder holds the trained network as model.safetensors, which cxr_kd.load reads, with its findings, "
@@ -187,8 +185,8 @@ def model_output(known: Known) -> Answer:
 def protocol(known: Known) -> Answer:
     """Where the protocol is."""
     fixed = (
-        "The study file fixes data, split, networks, losses, seeds and statistics before anything is trained; every run "
-        "card holds the hash of its settings, and a run with other settings is refused."
+        "The study file fixes data, split, networks, losses, seeds and statistics before anything is trained; every "
+        "run card holds the hash of its settings, and a run with other settings is refused."
     )
     other = "" if known.said("protocol") else " The study file names no other protocol."
     return told(known, "protocol", more=fixed + other, places=(STUDY_FILE, "methods"), enough=True)

@@ -155,8 +155,8 @@ def diagnostic_performance(known: Known) -> Answer:
         if not (own := frame[frame["arm"] == arm]).empty
     ]
     text = (
-        f"Median over findings of sensitivity and specificity at Youden's threshold: {'; '.join(told_arms)}. Intervals, "
-        "predictive values and the other thresholds are in operating-points.csv and predictive-values.csv."
+        f"Median over findings of sensitivity and specificity at Youden's threshold: {'; '.join(told_arms)}. "
+        "Intervals, predictive values and the other thresholds are in operating-points.csv and predictive-values.csv."
     )
     return _results(known, text, "probabilities") if told_arms else Answer("open", NOTHING_SCORED, ("results",))
 
@@ -165,9 +165,11 @@ def group_results(known: Known) -> Answer:
     """Results in groups of patients."""
     frame = known.files.details[SUBGROUPS]
     shown = frame[(frame["metric"] == "auroc") & (frame["finding"] == MEAN) & frame["value"].notna()]
-    groups = {by: listed(list(dict.fromkeys(own["group"]))) for by, own in shown.groupby("by", sort=False)}
+    groups = {
+        str(by): listed(list(dict.fromkeys(map(str, own["group"])))) for by, own in shown.groupby("by", sort=False)
+    }
     groups.pop("all images", None)
-    told_groups = [f"{by} ({names})" for by, names in groups.items()]
+    told_groups = [f"{by!s} ({names})" for by, names in groups.items()]
     missing = (
         "" if {"sex", "age"} <= set(groups) else " Sex and age are not known for enough test images to be compared."
     )
