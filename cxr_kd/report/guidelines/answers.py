@@ -12,12 +12,13 @@ from cxr_kd.report.guidelines.checklist import Answer
 from cxr_kd.report.guidelines.known import Known, told
 
 _BY_A_PERSON = (  # the data set's authors, or `reporting` in the study file; nothing in the study's results
-    "acquisition", "annotators", "background", "blinding", "conflicts", "dates", "deidentification", "design", "ethics",
-    "funding", "implications", "inequalities", "input_quality", "intended_use", "next_steps", "patients_involved",
-    "rater_agreement", "registration", "representativeness", "setting", "treatments", "users",
+    "acquisition", "annotators", "background", "blinding", "conflicts", "dates", "deidentification", "design",
+    "eligibility", "ethics", "funding", "implications", "inequalities", "input_quality", "intended_use",
+    "next_steps", "patients_involved", "rater_agreement", "registration", "representativeness", "setting",
+    "treatments", "users",
 )  # fmt: skip
 _FROM_FILES = (
-    data.characteristics, data.data_sources, data.differences_of_sides, data.disjoint_sides, data.eligibility,
+    data.characteristics, data.data_sources, data.differences_of_sides, data.disjoint_sides,
     data.exclusions, data.flow, data.missing_data, data.outcome, data.outcome_counts, data.preprocessing,
     data.reference_rationale, data.reference_standard, data.sample_size, data.split, data.subsets, data.test_annotation,
     models.abstract, models.class_imbalance, models.code_availability, models.data_availability, models.ensembling,

@@ -24,11 +24,6 @@ def data_sources(known: Known) -> Answer:
     return found(text, "data") if cited else told(known, "setting", more=text, places=("data",))
 
 
-def eligibility(known: Known) -> Answer:
-    """Who was in the data set, and what this study left out of it."""
-    return told(known, "eligibility", more=excluded(known.files), places=("data",))
-
-
 def exclusions(known: Known) -> Answer:
     """Images that this study left out."""
     return found(excluded(known.files), "data")

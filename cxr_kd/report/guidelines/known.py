@@ -88,7 +88,7 @@ def told(known: Known, field: str, *, more: str = "", places: tuple[str, ...] = 
     if field in NOT_NEEDED:
         return Answer("does not apply", NOT_NEEDED[field])
     return Answer(
-        "open", " ".join(filter(None, [f"A person has to write {REPORTING_FIELDS[field]}.", more])), places, field
+        "open", " ".join(filter(None, [f"A person has to write: {REPORTING_FIELDS[field]}.", more])), places, field
     )
 
 
