@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.report.citations import Citations
+from cxr_kd.report.guidelines.checklist import data_set_facts
 from cxr_kd.report.headline import headline
 from cxr_kd.report.methods_statistics import statistics_text
 from cxr_kd.report.methods_training import data_name, data_text, networks_text, training_text
@@ -59,12 +60,23 @@ def abstract_text(study: Study, files: StudyFiles) -> str:
         f"Aim: {study.question} Design: development and internal testing of deep-learning models on "
         f"{_images(files)}, divided by split {study.data.split} into {counts['train']} for training, "
         f"{counts['validation']} for validation and {counts['test']} of {number(sides['test']['patients'])} patients "
-        f"for testing (with {number(outcome)} positive labels of {len(files.data['findings'])} findings). Methods: "
-        f"each network was trained with {seeds}; students were trained alone and distilled from {_teachers(study)}. "
-        "The measure was the mean AUROC over findings, with 95 % intervals over "
-        f"{files.evaluations['interval'].iloc[0]}. Results: {_aurocs(study, files)} "
-        f"{headline(files.comparisons, styles, files.data)}"
+        f"for testing (with {number(outcome)} positive labels of {len(files.data['findings'])} findings). "
+        f"{_setting(study, files)}Methods: each network was trained with {seeds}; students were trained alone and "
+        f"distilled from {_teachers(study)}. Discrimination was measured by the mean AUROC over findings, with 95 % "
+        f"intervals over {files.evaluations['interval'].iloc[0]}; calibration and net benefit were measured too. "
+        f"Results: {_aurocs(study, files)} {headline(files.comparisons, styles, files.data)}{_registration(study)}"
     )
+
+
+def _setting(study: Study, files: StudyFiles) -> str:
+    """Return where the images were taken, if a person or the data set's authors say it."""
+    published = "" if files.data["kind"] == "phantom" else data_set_facts(files.data["dataset"]).get("setting", "")
+    said = study.reporting.setting or published
+    return f"Setting: {said} " if said else ""
+
+
+def _registration(study: Study) -> str:
+    return f" Registration: {study.reporting.registration}" if study.reporting.registration else ""
 
 
 def _images(files: StudyFiles) -> str:

@@ -64,6 +64,8 @@ CHANGES = [  # in the study file: old, new; in the methods: a piece that only th
     ("resamples: 100", "resamples: 2345", "from 2,345 bootstrap resamples"),
     ("minimum_positives: 10", "minimum_positives: 21", "fewer than 21 positive"),
     ("minimum_positives: 10", "minimum_positives: 10, non_inferiority_margin: 0.04", "is above -0.04 ["),
+    ("seeds: [0]", "seeds: [0]\nreporting: {registration: Registered as X-123.}", "Registration: Registered as X-123."),
+    ("seeds: [0]", "seeds: [0]\nreporting: {setting: One hospital of mine.}", "Setting: One hospital of mine. Methods"),
     ("Does the report", "Is it true that the report", "Aim: Is it true that the report"),
 ]  # fmt: skip
 

@@ -12,16 +12,22 @@ from cxr_kd.report.wording import counted, listed, number
 
 def data_sources(known: Known) -> Answer:
     """Where the images are from: name, citation, licence; or how they were drawn."""
-    data, source = known.files.data, known.files.data["source"]
+    data = known.files.data
     size = f"{counted(data['images'], 'image')} of {counted(data['patients'], 'patient')}"
     if known.study.data.phantom:
         drawn = known.study.data.phantom.in_words()
         return found(
             f"Phantoms, drawn by cxr_kd: {size}; {drawn}. They are for development and internal testing.", "data"
         )
-    cited = [f"{key}: {source[key]}" for key in ("citation", "where", "licence") if source.get(key)]
-    text = f"{data_name(known.files)}: {size}, for development and internal testing. {'; '.join(cited)}".strip()
+    cited = source_lines(known, "citation", "where", "licence")
+    text = f"{data_name(known.files)}: {size}, for development and internal testing. {cited}".strip()
     return found(text, "data") if cited else told(known, "setting", more=text, places=("data",))
+
+
+def source_lines(known: Known, *keys: str) -> str:
+    """Return what the data card says of its source under these keys: `Licence: free to use.`"""
+    source = known.files.data["source"]
+    return " ".join(f"{key[:1].upper()}{key[1:]}: {str(source[key]).rstrip('.')}." for key in keys if source.get(key))
 
 
 def exclusions(known: Known) -> Answer:
@@ -63,11 +69,10 @@ def missing_data(known: Known) -> Answer:
     unknown = sum(n["images"] - known_labels[side][f] for side, n in sides.items() for f in data["findings"])
     total = sum(n["images"] for n in sides.values()) * len(data["findings"])
     sexes = sum(each.get("unknown", 0) for each in data["patients_by_sex"].values())
-    rules = [f"{key}: {data['source'][key]}." for key in ("blank labels", "uncertain labels") if key in data["source"]]
     return found(
         f"{number(unknown)} of {number(total)} labels are unknown. An unknown label counts neither in a loss nor in a "
-        f"measure; nothing is imputed. {' '.join(rules)} The sex of {counted(sexes, 'patient')} is not known; they are "
-        f"left out of the comparison of sexes only. {excluded(known.files)}",
+        f"measure; nothing is imputed. {source_lines(known, 'blank labels', 'uncertain labels')} The sex of "
+        f"{counted(sexes, 'patient')} is not known; they are left out of the comparison of sexes only. {excluded(known.files)}",
         "data", "prevalence", "patients",
     )  # fmt: skip
 
@@ -93,8 +98,7 @@ def reference_standard(known: Known) -> Answer:
 
 
 def _labels(known: Known) -> str:
-    source = known.files.data["source"]
-    return f"Labels: {source['labels']}." if source.get("labels") else ""
+    return source_lines(known, "labels")
 
 
 def reference_rationale(known: Known) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from cxr_kd.report.citations import Citations
+from cxr_kd.report.guidelines.answers_data import source_lines
 from cxr_kd.report.guidelines.checklist import Answer
 from cxr_kd.report.guidelines.known import STUDY_FILE, Known, found, inapplicable, told
 from cxr_kd.report.methods import title_text
@@ -31,11 +32,10 @@ def title(known: Known) -> Answer:
 
 def abstract(known: Known) -> Answer:
     """An abstract with the results."""
-    registered = known.said("registration")
-    told_where = f" Registration: {registered}" if registered else ""
     return found(
-        "An abstract to paste is above the methods: aim, design, data with the numbers of images and positive labels, "
-        f"methods, results with intervals, and what they show.{told_where}",
+        "An abstract to paste is above the methods: aim, design, data with setting and the numbers of images and "
+        "positive labels, methods, measures, results with intervals, and what they show; registration, if the study file "
+        "states it.",
         "methods",
     )
 
@@ -200,11 +200,10 @@ def data_availability(known: Known) -> Answer:
     """How others get the data."""
     if known.phantom:
         return found("Anybody can draw the same phantoms again from the study file.", "data", "again")
-    source = known.files.data["source"]
-    text = "; ".join(f"{key}: {source[key]}" for key in ("where", "licence") if source.get(key))
+    text = source_lines(known, "where", "licence")
     split_hash = f"SHA-256 of the split: {known.files.data['split']['sha256']}."
     return told(
-        known, "data_availability", more=f"{text}. {split_hash}" if text else "", places=("data",), enough=bool(text)
+        known, "data_availability", more=f"{text} {split_hash}" if text else "", places=("data",), enough=bool(text)
     )
 
 

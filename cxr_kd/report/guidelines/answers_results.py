@@ -21,12 +21,16 @@ from cxr_kd.report.style import arm_styles
 from cxr_kd.report.tables import estimate_text, records
 from cxr_kd.report.wording import counted, listed, number
 
-NOTHING_SCORED = "No finding has enough positive test images to be scored: take more images and run the study again."
+NOT_SCORED = Answer(
+    "open",
+    "No finding has enough positive test images to be scored: take more images and run the study again.",
+    ("results",),
+)
 
 
 def _results(known: Known, text: str, *places: str) -> Answer:
     """Return an answer made of results; open if there are none, which no text can change."""
-    return found(text, *places) if known.scored else Answer("open", NOTHING_SCORED, ("results",))
+    return found(text, *places) if known.scored else NOT_SCORED
 
 
 def measures(known: Known) -> Answer:
@@ -46,7 +50,7 @@ def clusters(known: Known) -> Answer:
     """How differences between sources are handled."""
     if not known.files.data["image_sources"]:
         return inapplicable(
-            f"{data_name(known.files)} names no hospitals, scanners or collections, so there are no clusters but the "
+            "The data set names no hospitals, scanners or collections, so there are no clusters but the "
             "patients, whom the intervals take into account."
         )
     return found(
@@ -75,6 +79,8 @@ def recalibration(known: Known) -> Answer:
 
 def recalibration_results(known: Known) -> Answer:
     """What recalibration reached."""
+    if not known.scored:
+        return NOT_SCORED
     frame = known.files.details["calibration.csv"]
     medians = frame[frame["left_out"].fillna("") == ""].groupby("probabilities", sort=False)["ece"].median()
     told_methods = [f"{method} {value:.3f}" for method, value in medians.items()]
@@ -147,6 +153,8 @@ def performance(known: Known) -> Answer:
 
 def diagnostic_performance(known: Known) -> Answer:
     """Sensitivity, specificity and predictive values."""
+    if not known.scored:
+        return NOT_SCORED
     frame = known.files.details["operating-points.csv"]
     frame = frame[(frame["rule"] == "youden") & (frame["left_out"].fillna("") == "")]
     told_arms = [
@@ -158,7 +166,7 @@ def diagnostic_performance(known: Known) -> Answer:
         f"Median over findings of sensitivity and specificity at Youden's threshold: {'; '.join(told_arms)}. "
         "Intervals, predictive values and the other thresholds are in operating-points.csv and predictive-values.csv."
     )
-    return _results(known, text, "probabilities") if told_arms else Answer("open", NOTHING_SCORED, ("results",))
+    return found(text, "probabilities") if told_arms else NOT_SCORED
 
 
 def group_results(known: Known) -> Answer:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cxr_kd.evaluation.bootstrap import MEAN
-from cxr_kd.report.citations import Citations
 from cxr_kd.report.guidelines.checklist import Answer, data_set_facts
 from cxr_kd.report.study_files import StudyFiles
 from cxr_kd.study import Study
@@ -57,11 +56,6 @@ class Known:
         """Whether a mean AUROC could be computed for every network."""
         means = self.files.evaluations[self.files.evaluations["finding"] == MEAN]
         return bool((means["left_out"] == "").all())
-
-    @property
-    def cite(self) -> Citations:
-        """Citations that nobody lists: texts of the methods are shortened to what they say (`plain`)."""
-        return Citations()
 
     def said(self, field: str) -> str:
         """Return what the study file says under `reporting`; "" if nothing."""
