@@ -72,7 +72,8 @@ def missing_data(known: Known) -> Answer:
     return found(
         f"{number(unknown)} of {number(total)} labels are unknown. An unknown label counts neither in a loss nor in a "
         f"measure; nothing is imputed. {source_lines(known, 'blank labels', 'uncertain labels')} The sex of "
-        f"{counted(sexes, 'patient')} is not known; they are left out of the comparison of sexes only. {excluded(known.files)}",
+        f"{counted(sexes, 'patient')} is not known; they are left out of the comparison of sexes only. "
+        f"{excluded(known.files)}",
         "data", "prevalence", "patients",
     )  # fmt: skip
 

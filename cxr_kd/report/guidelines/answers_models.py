@@ -34,8 +34,8 @@ def abstract(known: Known) -> Answer:
     """An abstract with the results."""
     return found(
         "An abstract to paste is above the methods: aim, design, data with setting and the numbers of images and "
-        "positive labels, methods, measures, results with intervals, and what they show; registration, if the study file "
-        "states it.",
+        "positive labels, methods, measures, results with intervals, and what they show; registration, if the study "
+        "file states it.",
         "methods",
     )
 
