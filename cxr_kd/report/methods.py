@@ -6,13 +6,15 @@ Every value is from the study's settings, its data card, its run cards or its re
 
 from __future__ import annotations
 
+import pandas as pd
+
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.report.citations import Citations
 from cxr_kd.report.guidelines.checklist import data_set_facts
 from cxr_kd.report.headline import headline
 from cxr_kd.report.methods_statistics import statistics_text
 from cxr_kd.report.methods_training import data_name, data_text, networks_text, training_text
-from cxr_kd.report.study_files import StudyFiles
+from cxr_kd.report.study_files import StudyFiles, headline_results
 from cxr_kd.report.style import arm_styles
 from cxr_kd.report.tables import estimate_text, records
 from cxr_kd.report.wording import listed, number
@@ -52,26 +54,29 @@ def title_text(study: Study, files: StudyFiles) -> str:
 
 def abstract_text(study: Study, files: StudyFiles) -> str:
     """Return the abstract: aim, design and data, methods, results. The results are the headline's, with intervals."""
-    sides, styles = files.data["split"]["sides"], arm_styles(study)
+    sides, source = files.data["split"]["sides"], study.evaluation.headline_source
+    evaluations, comparisons = headline_results(study, files)
+    within = f" within source {source}" if source else ""
     counts = {side: f"{number(sides[side]['images'])} images" for side in ("train", "validation", "test")}
     outcome = sum(files.data["positives"]["test"].values())
     seeds = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed"
     return (
-        f"Aim: {study.question} Design: development and internal testing of deep-learning models on "
+        f"Aim: {' '.join(study.question.split())} Design: development and internal testing of deep-learning models on "
         f"{_images(files)}, divided by split {study.data.split} into {counts['train']} for training, "
         f"{counts['validation']} for validation and {counts['test']} of {number(sides['test']['patients'])} patients "
         f"for testing (with {number(outcome)} positive labels of {len(files.data['findings'])} findings). "
         f"{_setting(study, files)}Methods: each network was trained with {seeds}; students were trained alone and "
-        f"distilled from {_teachers(study)}. Discrimination was measured by the mean AUROC over findings, with 95 % "
-        f"intervals over {files.evaluations['interval'].iloc[0]}; calibration and net benefit were measured too. "
-        f"Results: {_aurocs(study, files)} {headline(files.comparisons, styles, files.data)}{_registration(study)}"
+        f"distilled from {_teachers(study)}. Discrimination was measured by the mean AUROC over findings{within}, with "
+        f"95 % intervals over {evaluations['interval'].iloc[0]}; calibration and net benefit were measured too. "
+        f"Results: {aurocs_text(study, evaluations)} "
+        f"{headline(comparisons, arm_styles(study), files.data, source)}{_registration(study)}"
     )
 
 
 def _setting(study: Study, files: StudyFiles) -> str:
     """Return where the images were taken, if a person or the data set's authors say it."""
     published = "" if files.data["kind"] == "phantom" else data_set_facts(files.data["dataset"]).get("setting", "")
-    said = study.reporting.setting or published
+    said = study.reporting.setting or published.partition(" (Source:")[0]
     return f"Setting: {said} " if said else ""
 
 
@@ -90,9 +95,9 @@ def _teachers(study: Study) -> str:
     return listed([style.label for style in styles if style.role.startswith("teacher")])
 
 
-def _aurocs(study: Study, files: StudyFiles) -> str:
+def aurocs_text(study: Study, evaluations: pd.DataFrame) -> str:
     """Return the mean AUROC of each arm with its interval, or why there is none."""
-    means = records(files.evaluations[files.evaluations["finding"] == MEAN], "arm")
+    means = records(evaluations[evaluations["finding"] == MEAN], "arm")
     keys = ("auroc", "auroc_low", "auroc_high")
     if any(means[arm]["left_out"] for arm in means):
         return "No finding has enough positive test images to be scored."

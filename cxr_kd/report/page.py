@@ -26,7 +26,7 @@ from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
 from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
 from cxr_kd.report.rendering import rendered
 from cxr_kd.report.source_tables import source_section
-from cxr_kd.report.study_files import StudyFiles, read_study_files
+from cxr_kd.report.study_files import StudyFiles, headline_results, read_study_files
 from cxr_kd.report.style import ArmStyle, arm_styles, to_png, to_svg
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of, main_arms
@@ -83,10 +83,8 @@ def _written(folder: Path, pages: Mapping[str, str]) -> Path:
 
 def _top(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
     """Headline and key figures: over all test images, or those of the study's headline source."""
-    evaluations, comparisons, source = files.evaluations, files.comparisons, study.evaluation.headline_source
-    if source and files.by_source:
-        by_source = files.by_source.evaluations, files.by_source.comparisons
-        evaluations, comparisons = (frame[frame["source"] == source] for frame in by_source)
+    evaluations, comparisons = headline_results(study, files)
+    source = study.evaluation.headline_source
     means = tables.records(evaluations[evaluations["finding"] == MEAN], "arm")
     keys = ("auroc", "auroc_low", "auroc_high")
     return {

@@ -142,7 +142,7 @@ def test_items_about_patients_do_not_apply_to_phantoms(phantoms: Pair) -> None:
     for name in ("ethics", "setting", "dates", "deidentification", "annotators", "patients_involved"):
         assert answers[name].state == "does not apply"
         assert "phantom" in answers[name].text
-    assert "on phantoms" in answers["performance"].text
+    assert answers["performance"].text.startswith("With 95 % intervals on phantoms, mean AUROC of DenseNet-161 0.")
     assert answers["funding"].state == "open"
 
 

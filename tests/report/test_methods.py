@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr_kd.evaluation.study_results import SourceResults
 from cxr_kd.report.citations import Citations, references
 from cxr_kd.report.methods import methods_text
 from cxr_kd.report.methods_training import LOSS_NAMES
@@ -116,6 +117,19 @@ def test_a_study_that_scored_nothing_says_so(pair: Pair) -> None:
     assert "No finding has enough positive test images to be scored." in methods_text(
         study, replace(files, evaluations=poor)
     )
+
+
+def test_the_abstract_is_about_the_source_of_the_headline(pair: Pair) -> None:
+    study, files = pair
+    inside = [frame.assign(source="B") for frame in (files.evaluations, files.comparisons)]
+    inside[0]["auroc"] = 0.5123
+    sources = SourceResults(inside[0], inside[1], files.evaluations)
+    within = study.model_copy(update={"evaluation": study.evaluation.model_copy(update={"headline_source": "B"})})
+    sides = {"B": files.data["split"]["sides"]}
+    text = methods_text(within, replace(files, by_source=sources, data={**files.data, "image_sources": sides}))
+    assert "mean AUROC over findings within source B" in text
+    assert "mean AUROC of DenseNet-161 0.512" in text
+    assert "On phantoms, within source B" in text
 
 
 def test_every_loss_has_a_name_and_all_but_plain_cross_entropy_a_reference() -> None:

@@ -9,6 +9,7 @@ from cxr_kd.report.guidelines.answers_models import plain
 from cxr_kd.report.guidelines.checklist import Answer
 from cxr_kd.report.guidelines.known import Known, found, inapplicable, told
 from cxr_kd.report.headline import headline
+from cxr_kd.report.methods import aurocs_text
 from cxr_kd.report.methods_statistics import (
     explanations_text,
     intervals_text,
@@ -17,8 +18,8 @@ from cxr_kd.report.methods_statistics import (
     tests_text,
 )
 from cxr_kd.report.methods_training import data_name
+from cxr_kd.report.study_files import headline_results
 from cxr_kd.report.style import arm_styles
-from cxr_kd.report.tables import estimate_text, records
 from cxr_kd.report.wording import counted, listed, number
 
 NOT_SCORED = Answer(
@@ -143,12 +144,13 @@ def trial_registration(known: Known) -> Answer:
 
 def performance(known: Known) -> Answer:
     """Mean AUROC of each network, with intervals."""
-    means = records(known.files.evaluations[known.files.evaluations["finding"] == MEAN], "arm")
-    keys = ("auroc", "auroc_low", "auroc_high")
-    told_arms = [f"{style.label} {estimate_text(*(means[arm][key] for key in keys))}"
-                 for arm, style in arm_styles(known.study).items()] if known.scored else []  # fmt: skip
-    on = " on phantoms" if known.phantom else ""
-    return _results(known, f"Mean AUROC{on} with 95 % intervals: {'; '.join(told_arms)}.", "results", "single-findings")
+    if not known.scored:
+        return NOT_SCORED
+    evaluations, _ = headline_results(known.study, known.files)
+    source = known.study.evaluation.headline_source
+    on = (" on phantoms" if known.phantom else "") + (f" within source {source}" if source else "")
+    told_arms = aurocs_text(known.study, evaluations)
+    return found(f"With 95 % intervals{on}, {told_arms}", "results", "single-findings")
 
 
 def diagnostic_performance(known: Known) -> Answer:
@@ -196,9 +198,9 @@ def failures(known: Known) -> Answer:
 
 def interpretation(known: Known) -> Answer:
     """What the results mean: the headline is not enough."""
-    said = headline(
-        known.files.comparisons, arm_styles(known.study), known.files.data, known.study.evaluation.headline_source
-    )
+    _, comparisons = headline_results(known.study, known.files)
+    source = known.study.evaluation.headline_source
+    said = headline(comparisons, arm_styles(known.study), known.files.data, source)
     return told(known, "interpretation", more=f"The report's headline: {said}", places=("published",))
 
 
