@@ -35,6 +35,7 @@ RESULTS = ("evaluations.csv", "comparisons.csv", "device.csv", "explanations/exp
 _PNG = re.compile(r'src="data:image/png;base64,([^"]*)"')
 _NOTEBOOKS = re.compile(r'<h3>The executed notebooks</h3>\s*<ul class="notebooks">.*?</ul>', re.DOTALL)
 _FILES = re.compile(r'<span class="files">.*?</span>', re.DOTALL)
+_BESIDE = re.compile(r'<p class="beside">.*?</p>', re.DOTALL)  # links to the files beside the report
 _LINK = re.compile(r'href="([^#"][^"]*)"')
 _HEADER = "<header>"
 
@@ -54,7 +55,9 @@ def write_sample(study: Study, folder: Path = SAMPLES, limit_mb: float = LIMIT_M
     html = _report(study, files, page)
     note = escape(origin(study, files.cards, sorted(set(files.cost["cpu"]))))
     html = html.replace(_HEADER, f'{_HEADER}\n  <p class="callout">{note}</p>', 1)
-    html = _FILES.sub("", _NOTEBOOKS.sub(WITHOUT_NOTEBOOKS, html))
+    for beside in (_FILES, _BESIDE):
+        html = beside.sub("", html)
+    html = _NOTEBOOKS.sub(WITHOUT_NOTEBOOKS, html)
     if dead := _LINK.findall(html):
         raise ReportError(f"{page}: links to {dead[0]}, which the sample does not have; make the report again")
     html = _PNG.sub(lambda picture: f'src="data:image/webp;base64,{smaller(picture[1])}"', html)

@@ -1,4 +1,7 @@
-"""The report of a study: one HTML file that needs no other file and no network. Every number comes from a file."""
+"""The report of a study: one HTML file that needs no other file and no network. Every number comes from a file.
+
+Beside it are the page of reporting guidelines and the methods as text to paste.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.files import check_room, written_whole
 from cxr_kd.report import sections, tables
-from cxr_kd.report.content_security import CONTENT_SECURITY_POLICY
 from cxr_kd.report.figure_files import FigureFiles
+from cxr_kd.report.guidelines.page import page_context
 from cxr_kd.report.headline import FEW_PATIENTS, badge, headline, side_tested
-from cxr_kd.report.study_files import StudyFiles, read_study_files
-from cxr_kd.report.style import ArmStyle, arm_styles, finding_name
+from cxr_kd.report.methods import methods_text
+from cxr_kd.report.rendering import rendered
+from cxr_kd.report.study_files import StudyFiles, headline_results, read_study_files
+from cxr_kd.report.style import ArmStyle, arm_styles
 from cxr_kd.study import Study
 
 NOTEBOOKS = {
@@ -33,7 +35,7 @@ NOTEBOOKS = {
 
 
 def write_report(study: Study) -> Path:
-    """Write `reports/STUDY/index.html` and return its path.
+    """Write `reports/STUDY/index.html` and return its path; beside it, `guidelines.html` and `methods.md`.
 
     Raises:
         ReportError: if a file of the study is missing or belongs to another split, data or settings.
@@ -54,36 +56,28 @@ def write_report(study: Study) -> Path:
         **sections.published_results(files, styles),
         **sections.cost(study, files, styles, drawn, results["scored"]),
         **_how_to_repeat(study, files),
+        "methods": (methods := methods_text(study, files)),
     }
-    html, target = _rendered(context).encode(), study.report_folder / "index.html"
-    check_room(target.parent, len(html), "the report")
-    drawn.write(target)
-    with written_whole(target) as temporary:
-        temporary.write_bytes(html)
-    return target
+    html = rendered("report.html", context)
+    guidelines = rendered("guidelines.html", {**context, **page_context(study, files, html)})
+    pages = {"guidelines.html": guidelines, "methods.md": methods, "index.html": html}
+    drawn.write(study.report_folder / "index.html")
+    return _written(study.report_folder, pages)
 
 
-def _rendered(context: Mapping[str, Any]) -> str:
-    """Return the page. Every text in it is escaped; only Markup, which this package makes, is not."""
-    environment = Environment(
-        loader=PackageLoader("cxr_kd.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["finding"] = finding_name
-    environment.globals["style_sheet"] = Markup(environment.get_template("report.css").render())
-    environment.globals["content_security_policy"] = CONTENT_SECURITY_POLICY
-    return environment.get_template("report.html").render(context)
+def _written(folder: Path, pages: Mapping[str, str]) -> Path:
+    """Write the pages into a folder and return the path of the last one."""
+    check_room(folder, sum(len(text.encode()) for text in pages.values()), "the report")
+    for name, text in pages.items():
+        with written_whole(folder / name) as temporary:
+            temporary.write_bytes(text.encode())
+    return folder / list(pages)[-1]
 
 
 def _top(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
     """Headline and key figures: over all test images, or those of the study's headline source."""
-    evaluations, comparisons, source = files.evaluations, files.comparisons, study.evaluation.headline_source
-    if source and files.by_source:
-        by_source = files.by_source.evaluations, files.by_source.comparisons
-        evaluations, comparisons = (frame[frame["source"] == source] for frame in by_source)
+    evaluations, comparisons = headline_results(study, files)
+    source = study.evaluation.headline_source
     means = tables.records(evaluations[evaluations["finding"] == MEAN], "arm")
     keys = ("auroc", "auroc_low", "auroc_high")
     return {

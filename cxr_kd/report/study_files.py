@@ -102,6 +102,15 @@ def read_study_files(study: Study) -> StudyFiles:
     )
 
 
+def headline_results(study: Study, files: StudyFiles) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the evaluations and comparisons that a headline is about: of all test images, or of its source's."""
+    source = study.evaluation.headline_source
+    if not source or not files.by_source:
+        return files.evaluations, files.comparisons
+    evaluations, comparisons = files.by_source.evaluations, files.by_source.comparisons
+    return evaluations[evaluations["source"] == source], comparisons[comparisons["source"] == source]
+
+
 def _by_source(study: Study, data: Mapping[str, Any]) -> SourceResults | None:
     if not data["image_sources"]:
         return None

@@ -60,7 +60,14 @@ def steps(study: Study) -> tuple[Step, ...]:
         "08_report",
         file,
         needs=(evaluate, *ablation, explain, device),
-        settings={**evaluation, **asked, "title": study.title, "question": study.question, "code": code},
+        settings={
+            **evaluation,
+            **asked,
+            "title": study.title,
+            "question": study.question,
+            "reporting": study.reporting.model_dump(),
+            "code": code,
+        },
     )
     return (data, *trained, evaluate, *ablation, explain, device, report)
 

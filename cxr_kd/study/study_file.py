@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from cxr_kd.errors import StudyError
 from cxr_kd.study.data_settings import LAYOUTS, DataSettings, Intensity
 from cxr_kd.study.external import EvaluateOn, made_root
+from cxr_kd.study.reporting import Reporting
 from cxr_kd.study.settings import (
     Ablation,
     Augmentation,
@@ -71,6 +72,9 @@ class StudyFile(Settings):
     evaluation: Evaluation = Field(default_factory=Evaluation)
     explanation: Explanation = Field(default_factory=Explanation)
     device: Device = Field(default_factory=Device)
+    reporting: Reporting = Field(
+        default_factory=Reporting, description="what only a person can say, for the page of reporting guidelines"
+    )
 
     @field_validator("data")
     @classmethod

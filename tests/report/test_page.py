@@ -26,9 +26,8 @@ def test_the_report_is_one_file_that_needs_nothing_else(report: Path) -> None:
     assert len(sources) >= 8
     assert all(source.startswith("data:image/") for source in sources)
     links = [link for link in re.findall(r'href="([^"]*)"', text) if not link.startswith("#")]
-    assert [link for link in links if not link.startswith("figures/")] == [
-        f"notebooks/{n}.html" for n in ("01_data", "02_teacher-densenet161-seed0", "06_explain", "08_report")
-    ]
+    notebooks = [f"notebooks/{n}.html" for n in ("01_data", "02_teacher-densenet161-seed0", "06_explain", "08_report")]
+    assert [link for link in links if not link.startswith("figures/")] == ["guidelines.html", "methods.md", *notebooks]
     assert all((report.parent / link).is_file() for link in links[:-1])
     anchors = set(re.findall(r'href="#([^"]*)"', text))
     assert anchors == set(re.findall(r'<section id="([^"]*)"', text))
