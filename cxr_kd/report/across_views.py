@@ -101,6 +101,12 @@ def section(frames: Frames, styles: Styles) -> dict[str, Any]:
     }
 
 
+def tested_externally(frames: Frames) -> list[str]:
+    """Return what each data set of external testing is: its name, kind, split, images and patients."""
+    columns = _columns(_means(frames[EVALUATIONS])).values()
+    return [_described(row) for row in columns if row["testing"] != INTERNAL]
+
+
 @styled
 def _matrix(means: list[dict[str, Any]], styles: Styles) -> Figure:
     from seaborn import heatmap  # loads scipy.stats: a second that a report without this section need not spend

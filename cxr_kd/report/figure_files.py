@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cxr_kd.files import check_room, written_whole
+from cxr_kd.files import written_whole
 from cxr_kd.report.style import to_png, to_svg
 
 FOLDER = "figures"  # beside the page
@@ -43,13 +43,17 @@ class FigureFiles:
         source = _few_colours(figure) if crowded else _data_url("svg+xml", svg)
         return PageFigure(source, f"{FOLDER}/{name}.svg", f"{FOLDER}/{name}.csv")
 
-    def write(self, page: Path) -> None:
-        """Write the files into the folder beside a page, and remove those of an older report.
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(map(len, self.files.values()))
 
-        Raises StorageError if the disk has no room for them or refuses them.
+    def write(self, report: Path) -> None:
+        """Write the files into FOLDER of a report's folder, and remove those of an older report.
+
+        Raises StorageError if the disk refuses them.
         """
-        folder = page.parent / FOLDER
-        check_room(page.parent, sum(map(len, self.files.values())), "the figures of the report")
+        folder = report / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
             with written_whole(folder / name) as temporary:

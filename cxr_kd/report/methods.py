@@ -13,7 +13,7 @@ from cxr_kd.report.citations import Citations
 from cxr_kd.report.guidelines.checklist import data_set_facts
 from cxr_kd.report.headline import headline
 from cxr_kd.report.methods_statistics import statistics_text
-from cxr_kd.report.methods_training import data_name, data_text, networks_text, training_text
+from cxr_kd.report.methods_training import data_name, data_text, networks_text, testing, training_text
 from cxr_kd.report.study_files import StudyFiles, headline_results
 from cxr_kd.report.style import arm_styles
 from cxr_kd.report.tables import estimate_text, records
@@ -47,7 +47,7 @@ def title_text(study: Study, files: StudyFiles) -> str:
     students = [style.network for style in styles if not style.role.startswith("teacher")]
     findings = f"{count} findings" if count > 1 else f"{count} finding"
     return (
-        f"Development and internal testing of deep-learning models ({listed(list(dict.fromkeys(students)))}, alone and "
+        f"Development and {testing(study)} of deep-learning models ({listed(list(dict.fromkeys(students)))}, alone and "
         f"distilled) that predict {findings} from {_images(files)}"
     )
 
@@ -61,7 +61,7 @@ def abstract_text(study: Study, files: StudyFiles) -> str:
     outcome = sum(files.data["positives"]["test"].values())
     seeds = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed"
     return (
-        f"Aim: {' '.join(study.question.split())} Design: development and internal testing of deep-learning models on "
+        f"Aim: {' '.join(study.question.split())} Design: development and {testing(study)} of deep-learning models on "
         f"{_images(files)}, divided by split {study.data.split} into {counts['train']} for training, "
         f"{counts['validation']} for validation and {counts['test']} of {number(sides['test']['patients'])} patients "
         f"for testing (with {number(outcome)} positive labels of {len(files.data['findings'])} findings). "

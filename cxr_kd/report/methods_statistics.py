@@ -23,10 +23,14 @@ def statistics_text(study: Study, files: StudyFiles, cite: Citations) -> dict[st
 
 def measures_text(study: Study) -> str:
     """Return what was measured, and which findings are left out."""
+    external = ""
+    if study.evaluate_on:
+        names = listed(list(study.evaluate_on))
+        external = f" The same networks were tested on {names} over the shared findings (external testing)."
     return (
         "Discrimination was measured on the test side by the AUROC and the average precision of each finding and their "
         f"mean over findings. A finding with fewer than {study.evaluation.minimum_positives} positive or negative test "
-        "images was left out of the mean."
+        f"images was left out of the mean.{external}"
     )
 
 
@@ -41,8 +45,8 @@ def intervals_text(study: Study, cite: Citations) -> str:
         return f"{text} With one training of each network they cover other patients, not other trainings."
     return (
         f"{text} The {len(study.seeds)} trainings of a network were treated as the readers of a multi-reader study, "
-        f"with the variance of Obuchowski and Rockette {cite('obuchowski_rockette')} and the number of standard "
-        f"errors of Cochran and Cox {cite('cochran_cox')}, so intervals cover other patients and other trainings."
+        f"with the variance of Obuchowski and Rockette {cite('obuchowski_rockette')} and the width of "
+        f"Banerjee {cite('banerjee')}, so intervals cover other patients and other trainings."
     )
 
 

@@ -40,6 +40,11 @@ LOSS_NAMES = {
 }
 
 
+def testing(study: Study) -> str:
+    """Return which kinds of testing the study has, in the words of CLAIM."""
+    return "internal and external testing" if study.evaluate_on else "internal testing"
+
+
 def data_name(files: StudyFiles) -> str:
     """Return the name of the data set."""
     return str(files.data["source"].get("name", files.data["dataset"]))

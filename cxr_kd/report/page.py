@@ -61,13 +61,13 @@ def write_report(study: Study) -> Path:
     html = rendered("report.html", context)
     guidelines = rendered("guidelines.html", {**context, **page_context(study, files, html)})
     pages = {"guidelines.html": guidelines, "methods.md": methods, "index.html": html}
-    drawn.write(study.report_folder / "index.html")
-    return _written(study.report_folder, pages)
+    return _written(study.report_folder, pages, drawn)
 
 
-def _written(folder: Path, pages: Mapping[str, str]) -> Path:
-    """Write the pages into a folder and return the path of the last one."""
-    check_room(folder, sum(len(text.encode()) for text in pages.values()), "the report")
+def _written(folder: Path, pages: Mapping[str, str], drawn: FigureFiles) -> Path:
+    """Write the pages into a folder, and their figures; return the path of the last page."""
+    check_room(folder, drawn.size + sum(len(text.encode()) for text in pages.values()), "the report")
+    drawn.write(folder)
     for name, text in pages.items():
         with written_whole(folder / name) as temporary:
             temporary.write_bytes(text.encode())

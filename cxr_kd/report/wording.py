@@ -1,4 +1,4 @@
-"""Numbers and lists as words, for the text of the report."""
+"""Numbers, lists and kinds of testing as words, for the text of the report."""
 
 from __future__ import annotations
 

@@ -55,6 +55,17 @@ def test_the_report_has_the_section_with_what_it_is_about(study):
     assert all(name in section for name in FILES)
 
 
+def test_guidelines_and_methods_tell_of_external_testing(study):
+    page = write_report(study)
+    guidelines = (page.parent / "guidelines.html").read_text(encoding="utf-8")
+    assert "External testing over the shared findings, without training again: hospital_b (phantoms" in guidelines
+    assert 'href="index.html#external"' in guidelines
+    assert "internal testing only" not in guidelines.lower()
+    methods = (page.parent / "methods.md").read_text(encoding="utf-8")
+    assert "internal and external testing" in methods
+    assert "tested on hospital_b over the shared findings (external testing)" in methods
+
+
 def test_a_study_without_further_data_sets_has_no_section(report):
     assert 'id="external"' not in report.read_text(encoding="utf-8")
 

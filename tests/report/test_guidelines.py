@@ -178,7 +178,7 @@ def test_an_item_is_open_if_a_part_is_and_counts_follow() -> None:
 
 def test_every_link_of_the_page_has_a_target(report: Path, pair: Pair) -> None:
     there = set(Page(report.read_text()).ids)
-    assert set(PLACES) - {"ablation", "groups", "agreement", "probabilities"} <= there
+    assert set(PLACES) - {"ablation", "groups", "agreement", "probabilities", "external"} <= there
     page = Page(page_of(*pair, report.read_text()))
     assert len(page.links) > 100
     assert len(page.ids) == len(set(page.ids))

@@ -9,7 +9,14 @@ from cxr_kd.report.guidelines.answers_data import source_lines
 from cxr_kd.report.guidelines.checklist import Answer
 from cxr_kd.report.guidelines.known import STUDY_FILE, Known, found, inapplicable, told
 from cxr_kd.report.methods import title_text
-from cxr_kd.report.methods_training import augmentation_text, budgets_text, losses_text, networks_text, views_text
+from cxr_kd.report.methods_training import (
+    augmentation_text,
+    budgets_text,
+    losses_text,
+    networks_text,
+    testing,
+    views_text,
+)
 from cxr_kd.report.wording import counted, listed, number
 from cxr_kd.study.arms import arms_of
 
@@ -45,8 +52,8 @@ def objectives(known: Known) -> Answer:
     margin = known.study.evaluation.non_inferiority_margin
     inferior = f" A student may be worse than its teacher by less than {margin:g} of AUROC." if margin else ""
     return found(
-        f"Question: {known.study.question} The study develops models and tests them internally. Hypothesis: a "
-        f"distilled student has another mean AUROC than the same student trained alone on the same budget.{inferior}",
+        f"Question: {known.study.question} The study is development and {testing(known.study)} of models. "
+        f"Hypothesis: a distilled student has another mean AUROC than the same student trained alone on the same budget.{inferior}",
         "asked", STUDY_FILE,
     )  # fmt: skip
 
@@ -56,7 +63,7 @@ def goal(known: Known) -> Answer:
     kind = (
         "a feasibility study of the method on phantoms"
         if known.phantom
-        else "development of models with internal testing"
+        else f"development of models with {testing(known.study)}"
     )
     return found(
         f"Goal: {kind}. It compares ways of training a small network; it is no study of clinical use.", "asked"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.details import SUBGROUPS
+from cxr_kd.report import across_views
 from cxr_kd.report.citations import Citations
 from cxr_kd.report.guidelines.answers_models import plain
 from cxr_kd.report.guidelines.checklist import Answer
@@ -128,8 +129,10 @@ def internal_testing(known: Known) -> Answer:
 
 
 def external_testing(known: Known) -> Answer:
-    """How the networks were tested on data of another origin: so far, no study does this."""
-    # The one place for studies that name external data sets: return found(...) with their names and section here.
+    """How the networks were tested on data of another origin."""
+    if known.files.across:
+        tested = listed(across_views.tested_externally(known.files.across))
+        return found(f"External testing over the shared findings, without training again: {tested}.", "external")
     return found(
         f"Internal testing only: no network was tested on data of another origin than {data_name(known.files)}. How "
         "the results carry over to other hospitals is not known.",
@@ -206,8 +209,8 @@ def interpretation(known: Known) -> Answer:
 
 def limitations(known: Known) -> Answer:
     """Limitations that a person states; the files know three of them."""
-    facts = ["internal testing only"]
-    facts += ["the images are phantoms"] if known.phantom else ["one data set"]
+    facts = [] if known.files.across else ["internal testing only"]
+    facts += ["the images are phantoms"] if known.phantom else ["training on one data set"]
     facts += ["one training of each network"] if len(known.study.seeds) == 1 else []
     test = known.files.data["split"]["sides"]["test"]["patients"]
     more = f"From the files: {listed(facts)}; {number(test)} test patients."

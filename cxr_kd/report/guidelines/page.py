@@ -29,7 +29,8 @@ PLACES = {  # anchor of the report -> how a link to it is called
     "asked": "What was asked", "data": "The data", "prevalence": "Findings on each side",
     "patients": "Patients and radiographs", "results": "Results", "single-findings": "Single findings",
     "effect": "Effect of distillation", "probabilities": "Probabilities", "groups": "Groups of patients",
-    "agreement": "Student and teacher", "ablation": "Ablation", "published": "Published results",
+    "agreement": "Student and teacher", "external": "Other hospitals: external testing", "ablation": "Ablation",
+    "published": "Published results",
     "training": "Training", "explanations": "Explanations", "cost": "Cost on the device",
     "methods": "Methods", "again": "Run it again", "study-file": "The study file",
 }  # fmt: skip
