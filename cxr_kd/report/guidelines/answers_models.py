@@ -53,7 +53,8 @@ def objectives(known: Known) -> Answer:
     inferior = f" A student may be worse than its teacher by less than {margin:g} of AUROC." if margin else ""
     return found(
         f"Question: {known.study.question} The study is development and {testing(known.study)} of models. "
-        f"Hypothesis: a distilled student has another mean AUROC than the same student trained alone on the same budget.{inferior}",
+        "Hypothesis: a distilled student has another mean AUROC than the same student trained alone on the same "
+        f"budget.{inferior}",
         "asked", STUDY_FILE,
     )  # fmt: skip
 
