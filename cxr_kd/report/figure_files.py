@@ -39,6 +39,7 @@ class FigureFiles:
         SVG all the same.
         """
         svg = to_svg(figure)
+        figure.set_layout_engine("none")  # laid out once, not for each kind of file
         self.files |= {f"{name}.svg": svg, f"{name}.csv": values.to_csv(index=False).encode()}
         source = _few_colours(figure) if crowded else _data_url("svg+xml", svg)
         return PageFigure(source, f"{FOLDER}/{name}.svg", f"{FOLDER}/{name}.csv")
