@@ -139,7 +139,7 @@ def _no_mean(left_out: np.ndarray, images: np.ndarray, patients: np.ndarray, eve
         if not images[group]:
             reasons[metric, group] = "no image"
         elif patients[group] == 1:
-            reasons[metric, group] = f"{images[group]:,} images, all of one patient"
+            reasons[metric, group] = f"{images[group]:,} image{'' if images[group] == 1 else 's'}, all of one patient"
         elif not count:
             reasons[metric, group] = why.pop() if len(why) == 1 else "no finding can be scored"
         elif count < LEAST_SHARE * total:
