@@ -6,13 +6,28 @@ al., ICCV 2017, equations 1 and 2) averages over positions is therefore the head
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
 from cxr_kd.models.classifier import CxrClassifier
+
+# Images (B, 1, S, S), as a classifier takes them -> logits (B, L) and signed evidence (B, L, h, w), in the order of the
+# model's findings. What measures maps takes any of these, so that every method and every grid is measured alike.
+Explainer = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+def one_pass(model: CxrClassifier) -> Explainer:
+    """Return the explainer of a model's own grid: logits and evidence of all findings in one forward pass."""
+
+    def explain(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = model.features(images)
+        pooled = model.pool(features)
+        return model.head(pooled), model.evidence(features, pooled)
+
+    return explain
 
 
 def maps(
@@ -25,10 +40,9 @@ def maps(
     stays zero. Differentiable in the model's weights and in the images; no gradient is accumulated. Raises ModelError
     for a finding that the model does not have.
     """
-    features = model.features(images)  # (B, K, h, w)
-    pooled = model.pool(features)  # (B, K)
-    found = F.relu(model.evidence(features, pooled))  # (B, L, h, w)
-    return model.head(pooled), found if findings is None else found[:, _positions(model, findings)]
+    logits, evidence = one_pass(model)(images)
+    found = F.relu(evidence)  # (B, L, h, w)
+    return logits, found if findings is None else found[:, _positions(model, findings)]
 
 
 def upsample(maps: torch.Tensor, size: int) -> torch.Tensor:
