@@ -11,6 +11,7 @@ import numpy as np
 from cxr_kd.data.prepare import Prepared
 
 if TYPE_CHECKING:
+    from cxr_kd.explanation.localisation import Reading
     from cxr_kd.models.classifier import CxrClassifier
 
 Box = tuple[float, float, float, float]  # x, y, width, height as fractions of the image
@@ -73,12 +74,23 @@ def marked_place(data: Prepared, image_id: str, finding: str) -> np.ndarray | Bo
 
 
 def explain_examples(
-    networks: Mapping[str, CxrClassifier], data: Prepared, chosen: Sequence[tuple[str, str]]
+    networks: Mapping[str, CxrClassifier],
+    data: Prepared,
+    chosen: Sequence[tuple[str, str]],
+    *,
+    form: str = "plain",
+    reading: Reading = "positive",
 ) -> list[Example]:
-    """Return each chosen pair (image id, finding) with every network's map and logit; one pass per network."""
+    """Return each chosen pair (image id, finding) with every network's map and logit.
+
+    `form` names the way in which maps are made (`grids.explainer`), `reading` what of them is evidence
+    (`localisation.read`).
+    """
+    from cxr_kd.explanation.localisation import read  # loads torch
+
     image_ids = [image_id for image_id, _ in chosen]
     images = data.cache.pixels(data.cache.rows(image_ids))  # (B, S, S)
-    outputs = {name: _one_pass(network, images) for name, network in networks.items()}
+    outputs = {name: _evidence(network, images, form) for name, network in networks.items()}
     frame = data.table.select(image_ids).frame
     examples = []
     for row, (image_id, finding) in enumerate(chosen):
@@ -89,7 +101,7 @@ def explain_examples(
                 image_id=image_id,
                 finding=finding,
                 label=float(frame[finding].iloc[row]),
-                maps={name: found[row, column] for name, (_, found) in outputs.items()},
+                maps={name: read(found[row, [column]], reading)[0] for name, (_, found) in outputs.items()},
                 logits={name: float(logits[row, column]) for name, (logits, _) in outputs.items()},
                 place=marked_place(data, image_id, finding),
             )
@@ -97,12 +109,12 @@ def explain_examples(
     return examples
 
 
-def _one_pass(network: CxrClassifier, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (B, L) and maps (B, L, h, w)."""
+def _evidence(network: CxrClassifier, images: np.ndarray, form: str) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (B, L) and signed evidence (B, L, h, w)."""
     import torch
 
-    from cxr_kd.explanation.cam import maps
+    from cxr_kd.explanation.grids import explainer
 
     with torch.inference_mode():
-        logits, found = maps(network.eval(), torch.from_numpy(images).unsqueeze(1))
+        logits, found = explainer(network.eval(), form)(torch.from_numpy(images).unsqueeze(1))
     return logits.numpy(), found.numpy()

@@ -51,6 +51,7 @@ def write_report(study: Study) -> Path:
         **_top(study, files, styles),
         **(results := sections.results(study, files, styles, drawn)),
         **sections.details(study, files, styles, drawn),
+        **sections.explanations(study, files, styles, drawn),
         "across": sections.across(files, styles, drawn),
         "ablation": sections.ablation_results(study, files, drawn),
         **sections.published_results(files, styles),

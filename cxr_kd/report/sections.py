@@ -19,6 +19,7 @@ from cxr_kd.report import (
     data_tables,
     detail_views,
     figures,
+    map_views,
     tables,
 )
 from cxr_kd.report.ablation_figure import ablation_figure
@@ -28,9 +29,10 @@ from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
 from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
 from cxr_kd.report.source_tables import source_section
 from cxr_kd.report.study_files import StudyFiles
-from cxr_kd.report.style import ArmStyle
+from cxr_kd.report.style import ArmStyle, style_of
+from cxr_kd.report.where_figure import where_figure
 from cxr_kd.study import Study
-from cxr_kd.study.arms import arms_of, main_arms
+from cxr_kd.study.arms import all_arms, arms_of, main_arms
 
 
 def data_section(files: StudyFiles, drawn: FigureFiles) -> dict[str, Any]:
@@ -80,7 +82,21 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
         "chance_table": comparison_tables.chance_table(comparisons, styles, study.seeds),
         "teacher_table": comparison_tables.teacher_table(files.with_teachers, styles, study.evaluation),
         "curves_figure": drawn.add("training", curves, _histories(study, files)),
+    }
+
+
+def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles) -> dict[str, Any]:
+    """Return the maps of examples, and what all maps found: the answer, its figure and tables."""
+    figure, labels = None, {arm: style_of(arm, runs[0]).label for arm, runs in all_arms(study).items()}
+    if map_views.measured(files.maps):
+        figure = drawn.add("where-networks-look", where_figure(files.maps, styles), files.maps["maps.csv"])
+    found = map_views.tables(files.maps, styles, labels)
+    return {
         "explanations": [(_picture(file), caption) for file, caption in files.explanations],
+        "maps_answer": map_views.answer(files.maps, styles),
+        "maps_figure": figure,
+        "maps_table": found[0] if figure else None,
+        "maps_details": found[1:] if figure else found,
     }
 
 

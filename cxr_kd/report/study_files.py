@@ -19,6 +19,7 @@ from cxr_kd.evaluation.study_results import (
     read_results,
     read_source_results,
 )
+from cxr_kd.explanation.map_tables import read_map_tables
 from cxr_kd.files import read_json
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of
@@ -48,6 +49,7 @@ class StudyFiles:
     with_teachers: pd.DataFrame
     details: Mapping[str, pd.DataFrame]  # `evaluation.details.read_details`
     explanations: Sequence[tuple[Path, str]]  # file, caption
+    maps: Mapping[str, pd.DataFrame]  # `explanation.map_tables.read_map_tables`
     cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
     by_source: SourceResults | None  # if the images have sources
     across: Mapping[str, pd.DataFrame] | None  # `evaluation.across.read_across`, if the study names further data sets
@@ -95,6 +97,7 @@ def read_study_files(study: Study) -> StudyFiles:
         with_teachers=results.with_teachers,
         details=details.read_details(study),
         explanations=_explanations(study.runs_folder / "explanations"),
+        maps=read_map_tables(study),
         cost=_cost(study),
         by_source=_by_source(study, data),
         across=across.read_across(study),

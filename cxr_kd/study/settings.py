@@ -138,9 +138,20 @@ class Evaluation(Settings):
 
 
 class Explanation(Settings):
-    """Which test images the report explains."""
+    """Which test images the report explains, and how maps are made and measured."""
 
     images: int = Field(default=6, ge=1, le=40)
+    forms: tuple[str, ...] = Field(
+        default=("plain",),
+        min_length=1,
+        description="ways to make maps; the one that finds the most on validation images is used for every network",
+    )
+    marked_images: int = Field(
+        default=400, ge=2, description="most images of a side whose marked findings maps are measured against"
+    )
+    perturbed: int = Field(
+        default=40, ge=1, description="most pairs of an image and a finding whose pixels are removed to test the maps"
+    )
 
 
 class Device(Settings):

@@ -1,0 +1,179 @@
+"""Measure the maps of every network of a study on its test side: one row per network, image and finding.
+
+The form of map and the thresholds are chosen on validation images. Networks are loaded one after the other; of each,
+the maps of the pairs are kept, because students are compared with their teachers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr_kd.data.prepare import Prepared
+from cxr_kd.explanation import controls
+from cxr_kd.explanation.choice import Choice, chosen, compare_forms
+from cxr_kd.explanation.grids import explainer
+from cxr_kd.explanation.localisation import THRESHOLDS, best_threshold, ceiling, overlaps, where
+from cxr_kd.explanation.measures import CEILING, PLACE_MEASURES, UNTRAINED
+from cxr_kd.explanation.pair_maps import PairMaps, pair_maps
+from cxr_kd.explanation.pairs import Pairs, marked_pairs, positive_pairs
+from cxr_kd.explanation.similarity import likeness
+from cxr_kd.study import Study
+from cxr_kd.study.arms import all_arms, arms_of
+from cxr_kd.study.runs import Run
+from cxr_kd.training.finished_run import load_run
+
+TRAINING_PAIRS = 400  # images of the training side whose places the control `mean place` is made of
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The measures of a study's maps.
+
+    choice: the form of map. comparison: `choice.compare_forms`; empty if no place is known. thresholds: one row per
+    network and seed: arm, seed, threshold (share of the map's maximum, chosen on validation images). values: one row
+    per arm, seed and pair, with the columns arm, kind ("network", "control" or "ceiling"), seed, image_id, patient_id,
+    finding, share (of the image that the finding covers) and PLACE_MEASURES; without rows if no place is known.
+    likeness: one row per arm, seed and pair: what the maps are compared `with` ("teacher", "chance", "other seed"), and
+    the measures of `similarity.Likeness`. grid: cells down and across.
+    """
+
+    choice: Choice
+    comparison: pd.DataFrame
+    thresholds: pd.DataFrame
+    values: pd.DataFrame
+    likeness: pd.DataFrame
+    grid: tuple[int, int]
+
+
+def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
+    """Return the measures of all networks of a study. Raises what `load_run` raises; `say` gets the progress."""
+    validation, test = (
+        marked_pairs(data, side, study.explanation.marked_images, seed=study.evaluation.seed)
+        for side in ("validation", "test")
+    )
+    comparison = _choose(study, data, validation)
+    choice = chosen(comparison) if len(comparison) else Choice(study.explanation.forms[0], "relative")
+    pairs = test if len(test) else positive_pairs(data, "test", study.explanation.marked_images)
+    maps: dict[str, PairMaps] = {}
+    frames, thresholds = [], []
+    for arm, runs in all_arms(study).items():
+        for run in runs:
+            say(f"maps of {run.name}")
+            explain = explainer(load_run(study, run, data), choice.form)
+            maps[run.name] = pair_maps(explain, pairs, data)
+            if len(test):
+                threshold = _threshold(pair_maps(explain, validation, data), validation, choice)
+                thresholds.append({"arm": arm, "seed": run.seed, "threshold": THRESHOLDS[threshold]})
+                values = measure_places(maps[run.name].maps, pairs, choice, threshold)
+                frames.append(_rows(pairs, data, arm, "network", run.seed).assign(**values))
+    grid = next(iter(maps.values())).grid
+    if len(test):
+        frames += _reference_rows(study, data, pairs, choice, grid, thresholds)
+    return Measured(
+        choice,
+        comparison,
+        pd.DataFrame(thresholds, columns=["arm", "seed", "threshold"]),
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
+        _likeness_rows(study, data, pairs, maps),
+        grid,
+    )
+
+
+def measure_places(maps: np.ndarray, pairs: Pairs, choice: Choice, threshold: int) -> dict[str, np.ndarray]:
+    """Return PLACE_MEASURES of maps (P, h, w), (P,) each; `threshold` is a position in THRESHOLDS."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in PLACE_MEASURES}
+    for start in range(0, len(pairs), 64):
+        block = slice(start, start + 64)
+        places = pairs.place(block)
+        iou, iobb = overlaps(maps[block], places, choice.reading, (THRESHOLDS[threshold],))
+        values = where(maps[block], places, choice.reading).columns() | {"iou": iou[:, 0], "iobb": iobb[:, 0]}
+        for name, value in values.items():
+            found[name].append(value)
+    return {name: np.concatenate([np.empty(0), *parts]) for name, parts in found.items()}
+
+
+def _choose(study: Study, data: Prepared, validation: Pairs) -> pd.DataFrame:
+    """Compare the forms on validation pairs, with the first training of every network."""
+    if not len(validation):
+        return pd.DataFrame()
+    networks = {arm: load_run(study, runs[0], data) for arm, runs in arms_of(study).items()}
+    return compare_forms(networks, validation, data, study.explanation.forms)
+
+
+def _threshold(found: PairMaps, pairs: Pairs, choice: Choice) -> int:
+    blocks = [slice(start, start + 64) for start in range(0, len(pairs), 64)]
+    ious = [overlaps(found.maps[block], pairs.place(block), choice.reading)[0] for block in blocks]
+    return best_threshold(np.concatenate([np.empty((0, len(THRESHOLDS))), *ious]))
+
+
+def _rows(pairs: Pairs, data: Prepared, arm: str, kind: str, seed: int) -> pd.DataFrame:
+    names = np.array(data.table.findings)[pairs.columns]
+    known = {"image_id": pairs.image_ids, "patient_id": pairs.patients, "finding": names}
+    shares = {"share": pairs.shares()} if pairs.places is not None else {}
+    return pd.DataFrame({"arm": arm, "kind": kind, "seed": seed, **known, **shares})
+
+
+def _reference_rows(
+    study: Study, data: Prepared, pairs: Pairs, choice: Choice, grid: tuple[int, int], thresholds: list[dict[str, Any]]
+) -> list[pd.DataFrame]:
+    """The rows of controls and ceiling, on the grid of the first network, with the networks' mean threshold."""
+    mean = float(np.mean([row["threshold"] for row in thresholds]))
+    threshold = int(np.abs(np.array(THRESHOLDS) - mean).argmin())
+    train = marked_pairs(data, "train", TRAINING_PAIRS, seed=study.evaluation.seed)
+    maps = controls.control_maps(pairs, data, grid, train, seed=study.evaluation.seed)
+    student = next(run for run in study.runs_of(study.seeds[0]) if run.role != "teacher")
+    fresh = controls.untrained(load_run(study, student, data), seed=study.evaluation.seed)
+    maps[UNTRAINED] = pair_maps(explainer(fresh, choice.form), pairs, data).maps
+    rows = []
+    for name, control in maps.items():
+        values = measure_places(control, pairs, choice, threshold)
+        rows.append(_rows(pairs, data, name, "control", 0).assign(**values))
+    best = np.concatenate([ceiling(pairs.place(slice(i, i + 64)), grid) for i in range(0, len(pairs), 64)])
+    values = measure_places(best, pairs, Choice(choice.form, "positive"), threshold)
+    return [*rows, _rows(pairs, data, CEILING, "ceiling", 0).assign(**values)]
+
+
+def _likeness_rows(study: Study, data: Prepared, pairs: Pairs, maps: dict[str, PairMaps]) -> pd.DataFrame:
+    """Compare each student with its teacher, with the teacher's maps of other pairs, and with its own other seeds."""
+    random = np.random.default_rng(study.evaluation.seed)
+    others = _other_pairs(pairs, random)
+    frames = []
+    for arm, runs in all_arms(study).items():
+        for number, run in enumerate(runs):
+            rows = _rows(pairs, data, arm, "network", run.seed)
+            own = maps[run.name].maps
+            for teacher in _teachers(study, run):
+                teachers = maps[teacher.name].maps
+                for name, compared in (("teacher", teachers), ("chance", teachers[others])):
+                    frames.append(rows.assign(**{"with": name, "of": teacher.arm}, **likeness(own, compared).columns()))
+            if len(runs) > 1:  # each seed with the next one
+                other = maps[runs[(number + 1) % len(runs)].name].maps
+                frames.append(rows.assign(**{"with": "other seed", "of": arm}, **likeness(own, other).columns()))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _teachers(study: Study, run: Run) -> list[Run]:
+    """The runs that a student is compared with: its own first teacher, or each teacher that teaches its network."""
+    if run.role == "teacher":
+        return []
+    if run.teachers:
+        return list(study.teacher_runs(run)[:1])
+    taught = (other for other in study.runs_of(run.seed) if other.network == run.network and other.teachers)
+    return list({teacher.name: teacher for other in taught for teacher in study.teacher_runs(other)[:1]}.values())
+
+
+def _other_pairs(pairs: Pairs, random: np.random.Generator) -> np.ndarray:
+    """For each pair, the position of a random one of another patient and another finding; itself if there is none."""
+    positions = np.arange(len(pairs))
+    found = positions.copy()
+    for position in positions:
+        different = (pairs.patients != pairs.patients[position]) & (pairs.columns != pairs.columns[position])
+        if different.any():
+            found[position] = random.choice(np.flatnonzero(different))
+    return found

@@ -1,0 +1,130 @@
+"""Pairs of an image and a finding that is present in it: what maps are measured on, with the finding's place if known.
+
+Multi-label is the normal case: an image with three findings gives three pairs, each with its own map and place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cxr_kd.data.images.resize import resized
+from cxr_kd.data.prepare import Prepared
+from cxr_kd.data.splits import Side
+
+BATCH_SIZE = 32  # images
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """P pairs of an image and a finding, ordered by image.
+
+    image_ids (P,); columns (P,): the finding's position in the table's findings; patients (P,). places: the pixels of
+    the finding, packed bits of (P, S * S) for images of S px, or None if no place is known.
+    """
+
+    image_ids: np.ndarray
+    columns: np.ndarray
+    patients: np.ndarray
+    size: int
+    places: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def place(self, which: slice | np.ndarray) -> np.ndarray:
+        """Return the places of some pairs as bool (P, S, S)."""
+        if self.places is None:
+            raise ValueError("the places of these pairs are not known")
+        bits = np.unpackbits(self.places[which], axis=1, count=self.size * self.size)
+        return bits.reshape(-1, self.size, self.size).astype(bool)
+
+    def shares(self) -> np.ndarray:
+        """Return the share of the image that each finding covers, (P,)."""
+        blocks = range(0, len(self), 256)
+        return np.concatenate([self.place(slice(i, i + 256)).mean(axis=(1, 2)) for i in blocks] or [np.empty(0)])
+
+    def batches(self, data: Prepared) -> Iterator[tuple[slice, np.ndarray, torch.Tensor]]:
+        """Yield (pairs of a batch, their row in the batch's images, images uint8 (B, 1, S, S)), in order."""
+        names, starts, rows = np.unique(self.image_ids, return_index=True, return_inverse=True)
+        order = np.argsort(starts)  # images in the order of their pairs
+        position = np.empty(len(names), dtype=np.int64)
+        position[order] = np.arange(len(names))
+        of_pair = position[rows]
+        for first in range(0, len(names), BATCH_SIZE):
+            chosen = names[order[first : first + BATCH_SIZE]]
+            which = np.flatnonzero((of_pair >= first) & (of_pair < first + BATCH_SIZE))
+            images = torch.from_numpy(data.cache.pixels(data.cache.rows(list(chosen)))).unsqueeze(1)
+            yield slice(which[0], which[-1] + 1), of_pair[which] - first, images
+
+
+def marked_pairs(data: Prepared, side: Side, limit: int, *, seed: int = 0) -> Pairs:
+    """Return the pairs of a side whose place is known by a mask or by boxes, from at most `limit` images.
+
+    If more images are marked, `limit` of them are drawn with `seed`; no network takes part in the choice. Several boxes
+    of one finding are one place. A place that covers no pixel at the study's image size is left out.
+    """
+    frame = data.table.select(getattr(data.split, side)).frame
+    if data.table.masks is None:
+        frame = frame[frame["image_id"].isin(set(data.table.boxes["image_id"]))]
+    # A phantom without any finding has no mask; it is not worth drawing.
+    present = (frame[list(data.table.findings)] == 1).any(axis=1)
+    frame = frame[present] if data.table.masks is not None else frame
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(frame))[:limit])
+    found = []
+    for image_id, patient in frame.iloc[chosen][["image_id", "patient_id"]].itertuples(index=False):
+        for column, place in _places(data, str(image_id)):
+            found.append((str(image_id), column, str(patient), np.packbits(place)))
+    ids, columns, patients, places = zip(*found, strict=True) if found else ((), (), (), ())
+    size = data.cache.manifest["size"]
+    packed = np.array(places) if found else np.empty((0, -(-size * size // 8)), np.uint8)
+    return Pairs(np.array(ids, str), np.array(columns, int), np.array(patients, str), size, packed)
+
+
+def positive_pairs(data: Prepared, side: Side, limit: int, *, seed: int = 0) -> Pairs:
+    """Return the pairs of a side with a positive label, from at most `limit` images drawn with `seed`; no places."""
+    frame = data.table.select(getattr(data.split, side)).frame
+    labels = frame[list(data.table.findings)].to_numpy(np.float64) == 1
+    with_finding = np.flatnonzero(labels.any(axis=1))
+    chosen = np.sort(np.random.default_rng(seed).permutation(with_finding)[:limit])
+    rows, columns = np.nonzero(labels[chosen])
+    images = frame["image_id"].to_numpy(str)[chosen][rows]
+    return Pairs(images, columns, frame["patient_id"].to_numpy(str)[chosen][rows], data.cache.manifest["size"])
+
+
+def _places(data: Prepared, image_id: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (finding's position, its pixels, bool (S, S)) of each marked finding of an image."""
+    size = data.cache.manifest["size"]
+    masks = data.table.masks(image_id) if data.table.masks is not None else _box_masks(data, image_id, size)
+    for column, finding in enumerate(data.table.findings):
+        if finding in masks and (place := at_size(masks[finding], size)).any():
+            yield column, place
+
+
+def _box_masks(data: Prepared, image_id: str, size: int) -> dict[str, np.ndarray]:
+    """The pixels in the boxes of each finding of an image, by finding."""
+    masks: dict[str, np.ndarray] = {}
+    boxes = data.table.boxes[data.table.boxes["image_id"] == image_id]
+    for finding, x, y, width, height in boxes[["finding", "x", "y", "width", "height"]].itertuples(index=False):
+        masks[finding] = masks.get(finding, False) | box_pixels(size, x, y, width, height)
+    return masks
+
+
+def at_size(mask: np.ndarray, size: int) -> np.ndarray:
+    """Return a mask (H, W) as bool (size, size): a pixel is inside if at least half of its area is."""
+    if mask.shape == (size, size):
+        return mask
+    return np.asarray(resized(mask.astype(np.uint8) * 255, size) >= 128)
+
+
+def box_pixels(size: int, x: float, y: float, width: float, height: float) -> np.ndarray:
+    """Return the pixels of a box (fractions of the image) as bool (size, size), cut at the image's border.
+
+    A pixel belongs to the box if its centre does.
+    """
+    centres = (np.arange(size) + 0.5) / size
+    inside_x, inside_y = ((centres >= start) & (centres < start + side) for start, side in ((x, width), (y, height)))
+    return inside_y[:, None] & inside_x[None, :]
