@@ -27,7 +27,10 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.evaluation.study_results import write_results
     from cxr_kd.explanation.agreement import agreement_of_students
     from cxr_kd.explanation.cam import maps, upsample
+    from cxr_kd.explanation.cases import choose_cases
     from cxr_kd.explanation.examples import choose_examples, explain_examples
+    from cxr_kd.explanation.map_tables import write_map_tables
+    from cxr_kd.explanation.measure import measure_maps
     from cxr_kd.models.build import build
     from cxr_kd.models.weights import load
     from cxr_kd.notebook import begin
@@ -45,6 +48,7 @@ __all__ = [
     "arms_of",
     "begin",
     "build",
+    "choose_cases",
     "choose_examples",
     "decode",
     "explain_examples",
@@ -52,6 +56,7 @@ __all__ = [
     "load_run",
     "load_study",
     "maps",
+    "measure_maps",
     "observe",
     "prepare",
     "score_external",
@@ -62,6 +67,7 @@ __all__ = [
     "write_across",
     "write_cost_table",
     "write_details",
+    "write_map_tables",
     "write_report",
     "write_results",
 ]
@@ -70,6 +76,7 @@ _MODULES = {
     "arms_of": "study.arms",
     "begin": "notebook",
     "build": "models.build",
+    "choose_cases": "explanation.cases",
     "choose_examples": "explanation.examples",
     "decode": "data.images.decode",
     "explain_examples": "explanation.examples",
@@ -77,6 +84,7 @@ _MODULES = {
     "load_run": "training.finished_run",
     "load_study": "study",
     "maps": "explanation.cam",
+    "measure_maps": "explanation.measure",
     "observe": "distill.outputs",
     "prepare": "data.prepare",
     "score_external": "training.external",
@@ -86,6 +94,7 @@ _MODULES = {
     "write_ablation": "evaluation.ablation",
     "write_across": "evaluation.across",
     "write_cost_table": "device.cost_table",
+    "write_map_tables": "explanation.map_tables",
     "write_report": "report.page",
     "write_details": "evaluation.details",
     "write_results": "evaluation.study_results",

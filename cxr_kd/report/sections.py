@@ -29,10 +29,10 @@ from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
 from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
 from cxr_kd.report.source_tables import source_section
 from cxr_kd.report.study_files import StudyFiles
-from cxr_kd.report.style import ArmStyle, style_of
+from cxr_kd.report.style import ArmStyle, arm_labels
 from cxr_kd.report.where_figure import where_figure
 from cxr_kd.study import Study
-from cxr_kd.study.arms import all_arms, arms_of, main_arms
+from cxr_kd.study.arms import arms_of, main_arms
 
 
 def data_section(files: StudyFiles, drawn: FigureFiles) -> dict[str, Any]:
@@ -87,10 +87,10 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
 
 def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles) -> dict[str, Any]:
     """Return the maps of examples, and what all maps found: the answer, its figure and tables."""
-    figure, labels = None, {arm: style_of(arm, runs[0]).label for arm, runs in all_arms(study).items()}
+    figure = None
     if map_views.measured(files.maps):
         figure = drawn.add("where-networks-look", where_figure(files.maps, styles), files.maps["maps.csv"])
-    found = map_views.tables(files.maps, styles, labels)
+    found = map_views.tables(files.maps, styles, arm_labels(study))
     return {
         "explanations": [(_picture(file), caption) for file, caption in files.explanations],
         "maps_answer": map_views.answer(files.maps, styles),

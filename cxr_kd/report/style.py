@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from cxr_kd.models import registry
 from cxr_kd.study import Study
-from cxr_kd.study.arms import arms_of
+from cxr_kd.study.arms import all_arms, arms_of
 from cxr_kd.study.runs import Run
 
 INK, MUTED, RULE = "#1b1f24", "#5c6570", "#d7dce1"
@@ -117,6 +117,11 @@ def arm_styles(study: Study) -> dict[str, ArmStyle]:
         colour = mpl.colors.to_hex((light * red, light * green, light * blue))
         styles[arm] = replace(style, colour=colour, marker=marker or style.marker)
     return styles
+
+
+def arm_labels(study: Study) -> dict[str, str]:
+    """Return the name of each arm, an ablation's variants included."""
+    return {arm: style_of(arm, runs[0]).label for arm, runs in all_arms(study).items()}
 
 
 def style_of(arm: str, run: Run) -> ArmStyle:
