@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from cxr_kd.data.prepare import Prepared
+from cxr_kd.errors import ModelError
 from cxr_kd.explanation.grids import explainer
 from cxr_kd.explanation.localisation import READINGS, Reading, where
 from cxr_kd.explanation.pair_maps import pair_maps
@@ -27,21 +28,33 @@ class Choice:
 
 
 def compare_forms(
-    networks: Mapping[str, CxrClassifier], pairs: Pairs, data: Prepared, forms: Sequence[str]
+    networks: Mapping[str, CxrClassifier],
+    pairs: Pairs,
+    data: Prepared,
+    forms: Sequence[str],
+    say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
     """Return the mean measures of every form and reading on validation pairs, for each network (CHOICE_COLUMNS).
 
     The rule: the chosen form and reading have the highest `inside` plus `pointing`, averaged over the networks. An
-    empty map counts as 0 in both. Of equal ones, the first is chosen, so forms are listed with the cheapest first.
+    empty map counts as 0 in both. Of equal ones, the first is chosen, so forms are listed with the cheapest first. A
+    form that one of the networks cannot have is left out, and `say` gets the reason. Raises ModelError if none is left.
     """
     rows = []
     for form in forms:
-        for name, model in networks.items():
-            found = pair_maps(explainer(model, form), pairs, data)
+        try:
+            explainers = {name: explainer(model, form) for name, model in networks.items()}
+        except ModelError as error:
+            say(f"maps of the form {form} are left out: {error}")
+            continue
+        for name, explain in explainers.items():
+            found = pair_maps(explain, pairs, data)
             for reading in READINGS:
                 measured = where(found.maps, pairs.place(slice(None)), reading)
                 means = {key: float(np.nan_to_num(value).mean()) for key, value in measured.columns().items()}
                 rows.append({"form": form, "reading": reading, "network": name, "cells": found.grid[0], **means})
+    if not rows:
+        raise ModelError(f"explanation: forms: no form of {', '.join(forms)} suits every network; add plain")
     frame = pd.DataFrame(rows)
     score = (frame["inside"] + frame["pointing"]).groupby([frame["form"], frame["reading"]], sort=False).mean()
     best = score.idxmax()

@@ -57,7 +57,7 @@ def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
         marked_pairs(data, side, study.explanation.marked_images, seed=study.evaluation.seed)
         for side in ("validation", "test")
     )
-    comparison = _choose(study, data, validation)
+    comparison = _choose(study, data, validation, say)
     choice = chosen(comparison) if len(comparison) else Choice(study.explanation.forms[0], "relative")
     pairs = test if len(test) else positive_pairs(data, "test", study.explanation.marked_images)
     maps: dict[str, PairMaps] = {}
@@ -98,12 +98,12 @@ def measure_places(maps: np.ndarray, pairs: Pairs, choice: Choice, threshold: in
     return {name: np.concatenate([np.empty(0), *parts]) for name, parts in found.items()}
 
 
-def _choose(study: Study, data: Prepared, validation: Pairs) -> pd.DataFrame:
+def _choose(study: Study, data: Prepared, validation: Pairs, say: Say) -> pd.DataFrame:
     """Compare the forms on validation pairs, with the first training of every network."""
     if not len(validation):
         return pd.DataFrame()
     networks = {arm: load_run(study, runs[0], data) for arm, runs in arms_of(study).items()}
-    return compare_forms(networks, validation, data, study.explanation.forms)
+    return compare_forms(networks, validation, data, study.explanation.forms, say)
 
 
 def _threshold(found: PairMaps, pairs: Pairs, choice: Choice) -> int:

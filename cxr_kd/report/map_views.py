@@ -165,7 +165,7 @@ def form_table(frames: Frames) -> Table | None:
         cells = sorted({int(cells) for cells in own["cells"]})
         means = (f"{own[measure].mean():.3f}" for measure in ("pointing", "inside", "auprc", "empty"))
         chosen = bool(own["chosen"].any())
-        name = Cell(FORMS.get(str(form), str(form)), "chosen" if chosen else "", strong=chosen)
+        name = Cell(FORM_TITLES.get(str(form), str(form)), "chosen" if chosen else "", strong=chosen)
         rows.append([name, READINGS[str(reading)], " or ".join(f"{n} x {n}" for n in cells), *means])
     note = (
         "Means over the study's networks, first seed, on marked validation images. The highest sum of pointing game "
@@ -176,14 +176,12 @@ def form_table(frames: Frames) -> Table | None:
     return Table("Which form of map finds the most", columns, rows, note, frozenset({0, 1, 2}))
 
 
-FORMS = {
-    "plain": "Plain: the network's own grid",
-    "atrous2": "\N{LATIN SMALL LETTER A WITH GRAVE} trous, 2 times finer",
-    "atrous4": "\N{LATIN SMALL LETTER A WITH GRAVE} trous, 4 times finer",
-    "shift2": "Shift and stitch, 2 times finer",
-    "shift4": "Shift and stitch, 4 times finer",
-    "layercam16": "LayerCAM at stride 16",
-    "layercam8": "LayerCAM at stride 8",
+FORM_TITLES = {
+    "plain": "The network's own grid",
+    "atrous2": "À trous, 2 times finer",
+    "atrous4": "À trous, 4 times finer",
+    "shift2": "Shift-and-stitch, 2 times finer",
+    "shift4": "Shift-and-stitch, 4 times finer",
 }
 READINGS = {"positive": "what is above 0", "relative": "what is above the map's mean"}
 

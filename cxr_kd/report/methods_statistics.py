@@ -83,11 +83,18 @@ def probabilities_text(study: Study, cite: Citations) -> str:
 
 
 def explanations_text(study: Study, cite: Citations) -> str:
-    """Return what the maps are and how images were chosen."""
+    """Return what the maps are, how images were chosen, and how maps were measured."""
+    forms = study.explanation.forms
+    grid = "on the network's own grid" if forms == ("plain",) else f"in the form ({', '.join(forms)}) that was chosen"
     return (
-        f"Maps are Grad-CAM {cite('gradcam')} at the last feature map, in logits. At most "
+        f"Maps are Grad-CAM {cite('gradcam')} at the last feature map, in logits, {grid}"
+        f"{'' if forms == ('plain',) else ' on validation images'}. At most "
         f"{counted(study.explanation.images, 'positive test image')} were chosen at random, marked ones first, without "
-        "looking at any network."
+        "looking at any network. Where findings are marked, maps were compared with the marks of at most "
+        f"{number(study.explanation.marked_images)} test images: the pointing game, the share of the evidence inside "
+        "the finding, intersection over union at a threshold chosen on validation images, and the average precision "
+        "of the pixels, beside five controls that do not know the image's findings. Students' and teachers' maps were "
+        "compared by rank correlation, overlap of the top 10 % and distance of their centres of mass."
     )
 
 

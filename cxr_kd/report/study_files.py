@@ -19,10 +19,10 @@ from cxr_kd.evaluation.study_results import (
     read_results,
     read_source_results,
 )
-from cxr_kd.explanation.map_tables import read_map_tables
+from cxr_kd.explanation import map_tables
 from cxr_kd.files import read_json
 from cxr_kd.study import Study
-from cxr_kd.study.arms import arms_of
+from cxr_kd.study.arms import all_arms, arms_of
 
 PICTURES = {  # file that notebook 01 writes -> caption in the report
     "data-contact-sheet.png": "Radiographs of the data set, with the findings outlined where their place is known.",
@@ -97,7 +97,7 @@ def read_study_files(study: Study) -> StudyFiles:
         with_teachers=results.with_teachers,
         details=details.read_details(study),
         explanations=_explanations(study.runs_folder / "explanations"),
-        maps=read_map_tables(study),
+        maps=_maps(study),
         cost=_cost(study),
         by_source=_by_source(study, data),
         across=across.read_across(study),
@@ -140,6 +140,18 @@ def _explanations(folder: Path) -> list[tuple[Path, str]]:
     """Return the figures of explanations.json: [{"file": name in the folder, "caption": text}, ...]."""
     listed = read_json(_needed(folder / "explanations.json", "06_explain"))
     return [(_needed(folder / entry["file"], "06_explain"), entry["caption"]) for entry in listed]
+
+
+def _maps(study: Study) -> dict[str, pd.DataFrame]:
+    """Return the tables about maps; ReportError unless they are of the study's networks."""
+    for name in map_tables.COLUMNS:
+        _needed(study.runs_folder / map_tables.FOLDER / name, map_tables.NOTEBOOK)
+    tables = map_tables.read_map_tables(study)
+    networks = tables["maps.csv"].loc[tables["maps.csv"]["kind"] == "network", "arm"]
+    if len(networks) and set(networks) != set(all_arms(study)):
+        path = study.runs_folder / map_tables.FOLDER / "maps.csv"
+        raise ReportError(f"{path}: holds other networks than the study; run {map_tables.NOTEBOOK} again")
+    return tables
 
 
 def _cost(study: Study) -> pd.DataFrame:

@@ -137,11 +137,14 @@ class Evaluation(Settings):
     seed: Seed = 0
 
 
+MapForm = Literal["plain", "atrous2", "atrous4", "shift2", "shift4"]  # `explanation.grids` makes them
+
+
 class Explanation(Settings):
     """Which test images the report explains, and how maps are made and measured."""
 
     images: int = Field(default=6, ge=1, le=40)
-    forms: tuple[str, ...] = Field(
+    forms: tuple[MapForm, ...] = Field(
         default=("plain",),
         min_length=1,
         description="ways to make maps; the one that finds the most on validation images is used for every network",

@@ -11,11 +11,13 @@ from cxr_kd.evaluation.details import write_details
 from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 from cxr_kd.evaluation.study_results import write_results
 from cxr_kd.explanation.examples import Example
+from cxr_kd.explanation.map_tables import COLUMNS, FOLDER, SIZES, compared_maps
+from cxr_kd.explanation.measures import CEILING, CONTROLS, LIKENESS_MEASURES, PLACE_MEASURES
 from cxr_kd.files import read_json, write_json
 from cxr_kd.report import data_figures, map_figures
 from cxr_kd.report.style import arm_styles, to_png
 from cxr_kd.study import Study, load_study
-from cxr_kd.study.arms import arms_of, compared_arms
+from cxr_kd.study.arms import all_arms, arms_of, compared_arms, taught
 
 FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule", "Pneumonia", "Pleural_Thickening", "Hernia")
 SHA = "0123456789abcdef" * 4
@@ -215,6 +217,44 @@ def explained(study: Study) -> list[Example]:
     ]  # fmt: skip
 
 
+def write_maps(study: Study) -> None:
+    """Write the tables of the measures of maps, with random values."""
+    random, arms = np.random.default_rng(2), list(all_arms(study))
+    interval = "patients" if len(study.seeds) == 1 else "patients and trainings"
+
+    def row(most: float = 1.0) -> dict:
+        value = float(random.uniform(0.1, 0.8 * most))
+        bounds = {"low": value - 0.05, "high": value + 0.05}
+        return {"estimate": value, **bounds, "interval": interval, "pairs": 300, "patients": 60}
+
+    kinds = [*((arm, "network") for arm in arms), *((name, "control") for name in CONTROLS), (CEILING, "ceiling")]
+    groups = [("all", "all"), *(("finding", name) for name in FINDINGS), *(("size", name) for _, name in SIZES)]
+    maps = [
+        {"arm": arm, "kind": kind, "by": by, "group": group, "measure": measure, **row()}
+        for arm, kind in kinds for by, group in groups for measure in PLACE_MEASURES
+    ]  # fmt: skip
+    seeds = [("other seed", arm, arm) for arm in arms] if len(study.seeds) > 1 else []
+    compared = [("chance", t, s) for t, s in taught(study)] + [("teacher", t, s) for t, s in taught(study)] + seeds
+    likeness = [
+        {"arm": student, "with": kind, "of": of, "measure": measure, **row()}
+        for kind, of, student in compared for measure in LIKENESS_MEASURES
+    ]  # fmt: skip
+    differences = [
+        {"first": first, "second": second, "measure": measure, "difference": 0.1, "low": 0.02, "high": 0.18,
+         "interval": interval, "p": 0.01, "p_holm": 0.04, "shown": len(study.seeds) > 1}
+        for first, second in compared_maps(study) for measure in ("pointing", "inside", "auprc", "iou", "rank")
+    ]  # fmt: skip
+    forms = [
+        {"form": form, "reading": reading, "network": arm, "cells": cells, "pointing": 0.3, "inside": 0.2, "auprc": 0.1,
+         "empty": 0.0, "chosen": (form, reading) == ("shift2", "relative")}
+        for form, cells in (("plain", 7), ("shift2", 14)) for reading in ("positive", "relative") for arm in arms
+    ]  # fmt: skip
+    thresholds = [{"arm": arm, "seed": seed, "threshold": 0.5} for arm in arms for seed in study.seeds]
+    found = (forms, thresholds, maps, differences, likeness)
+    for name, rows in zip(COLUMNS, found, strict=True):
+        pd.DataFrame(rows, columns=list(COLUMNS[name])).to_csv(study.runs_folder / FOLDER / name, index=False)
+
+
 def write_pictures(study: Study) -> None:
     sheet = data_figures.contact_sheet([data_figures.Picture(radiograph(i), f"artificial {i}") for i in range(10)])
     (study.runs_folder / "data-contact-sheet.png").write_bytes(to_png(sheet))
@@ -223,6 +263,7 @@ def write_pictures(study: Study) -> None:
     figure = map_figures.explanation(explained(study), arm_styles(study))
     (folder / "explained.png").write_bytes(to_png(figure))
     write_json(folder / "explanations.json", [{"file": "explained.png", "caption": "Artificial maps over noise."}])
+    write_maps(study)
     pages = study.report_folder / "notebooks"
     pages.mkdir(parents=True, exist_ok=True)
     for name in ("01_data", "02_teacher-densenet161-seed0", "06_explain"):

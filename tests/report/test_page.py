@@ -164,6 +164,7 @@ def test_a_study_in_which_nothing_can_be_scored_says_so(make_study) -> None:
         ("comparisons.csv", "04_evaluate"),
         ("explanations/explanations.json", "06_explain"),
         ("explanations/explained.png", "06_explain"),
+        ("explanations/maps.csv", "06_explain"),
         ("device.csv", "07_device"),
     ],
 )
