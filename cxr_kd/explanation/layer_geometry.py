@@ -56,6 +56,7 @@ class Layers:
     cells: int
 
 
+@torch.inference_mode(False)  # in which torch reports larger operations than those listed above
 def observe_layers(model: CxrClassifier, image_size: int, *, check: bool = True) -> Layers:
     """Return what the backbone's layers do with an image of `image_size` px, by running it without memory.
 

@@ -18,7 +18,8 @@ class CxrClassifier(nn.Module):
 
     `backbone` maps normalised images (B, 3, S, S) to the last feature map (B, K, h, w); `head` maps the global mean of
     that map (B, K) to logits (B, L). No layer works in place, so a feature map is not changed by later layers. `start`
-    says in words what the weights were before the network was trained.
+    says in words what the weights were before the network was trained. Raises ModelError for a layer that is
+    set to work in place.
     """
 
     mean: torch.Tensor
@@ -47,6 +48,7 @@ class CxrClassifier(nn.Module):
         self.register_buffer("std", torch.empty(1, 3, 1, 1), persistent=False)
         self.set_input_statistics(mean, std)
         self._range_checked = False
+        self._check_in_place()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits (B, L) for images (B, 1, S, S), 8-bit or float in [0, 1]. Raises ModelError for others."""
@@ -103,6 +105,14 @@ class CxrClassifier(nn.Module):
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
         gray = images.to(self.mean.dtype) / scale
         return (gray - self.mean) / self.std
+
+    def _check_in_place(self) -> None:
+        for name, module in self.named_modules():
+            if getattr(module, "inplace", False):
+                raise ModelError(
+                    f"{self.name}: layer {name!r}, a {type(module).__name__}, works in place, so the maps would be of "
+                    f"features that it has changed: set inplace=False"
+                )
 
     def _check(self, images: torch.Tensor) -> None:
         size = self.image_size
