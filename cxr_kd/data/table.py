@@ -28,7 +28,7 @@ NO_FILE, NO_ROW = "rows whose image file is not there", "image files that no row
 Kind = Literal["phantom", "mini", "full", "own"]
 Masks = Callable[[str], Mapping[str, np.ndarray]]
 
-_ROUNDING = 1e-6  # a box that ends at the image's edge may exceed it by float rounding
+ROUNDING = 1e-6  # a box that ends at the image's edge may exceed it by float rounding
 _SHOWN = 3  # rows that a message shows
 
 
@@ -205,7 +205,7 @@ class CxrTable:
             return
         x, y, width, height = (self.boxes[name].to_numpy(float) for name in BOX_COLUMNS[2:])
         inside = (x >= 0) & (y >= 0) & (width > 0) & (height > 0)
-        inside &= (x + width <= 1 + _ROUNDING) & (y + height <= 1 + _ROUNDING)
+        inside &= (x + width <= 1 + ROUNDING) & (y + height <= 1 + ROUNDING)
         known = self.boxes["finding"].isin(self.findings) & self.boxes["image_id"].isin(self.frame["image_id"])
         wrong = ~(known.to_numpy() & inside)
         if wrong.any():

@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_kd.data import image_sources
+from cxr_kd.data.bad_rows import Complaint
 from cxr_kd.data.label_file import LabelFile, ages, read_ids, read_label_file, unknown_ages
-from cxr_kd.data.table import NO_FILE, NO_ROW, SEXES, CxrTable, Published, no_boxes
+from cxr_kd.data.table import NO_FILE, NO_ROW, ROUNDING, SEXES, CxrTable, Published, no_boxes
 from cxr_kd.errors import DataError
 from cxr_kd.study.data_settings import LAYOUTS
 
@@ -189,7 +190,22 @@ def read_boxes(path: Path, image_ids: Iterable[str]) -> tuple[pd.DataFrame, int]
         boxes[column] = file.numbers(written) / _BOX_FRAME
         file.refuse(boxes[column].isna(), written, "is blank")
     there = boxes["image_id"].isin(set(image_ids))
+    file.refuse_all(_outside(boxes, there))
     return boxes[there].reset_index(drop=True), int((~there).sum())
+
+
+def _outside(boxes: pd.DataFrame, there: pd.Series) -> list[Complaint]:
+    """Return the complaints about boxes of images that are `there` and are empty or exceed the frame."""
+    written = {column: name for name, column in _BOX_COLUMNS.items()}
+    frame = f"the {_BOX_FRAME} px frame"
+    complaints = [Complaint(there & (boxes[c] < 0), written[c], f"begins outside {frame}") for c in ("x", "y")]
+    for start, length in (("x", "width"), ("y", "height")):
+        past = boxes[start] + boxes[length] > 1 + ROUNDING
+        complaints += [
+            Complaint(there & (boxes[length] <= 0), written[length], "is the side of an empty box"),
+            Complaint(there & past, written[length], f"makes the box end outside {frame}"),
+        ]
+    return complaints
 
 
 def _what_to_put_where(root: Path, images: object, label_table: Path | None) -> str:

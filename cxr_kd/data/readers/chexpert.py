@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_kd.data.label_file import ages, read_label_file, sexes, unknown_ages
+from cxr_kd.data.readers import chexlocalize
 from cxr_kd.data.readers.chexpert_labels import CODES, FINDINGS, check_uncertain_for, in_words, meanings
 from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
 from cxr_kd.errors import DataError
@@ -72,6 +73,10 @@ def read(
     (patient00001/study1) and `projection` ("frontal", "lateral"). The published split is one side per table: train_val
     (train.csv) and test (valid.csv), or with the test set train, validation and test.
 
+    The radiologists' outlines of CheXlocalize (`gt_annotations_val.json`, `gt_annotations_test.json`) become masks if
+    they lie beside the tables or in `CheXlocalize/` (`chexlocalize`); the finding that they call Airspace Opacity is
+    CheXpert's Lung Opacity.
+
     Rows of other views and rows without an image file are left out and counted, so any part of the data set can be
     read. Without `images` no file is looked for, and every row is returned, whatever its view.
 
@@ -79,7 +84,8 @@ def read(
 
     Raises:
         DataError: if there are no images or no train.csv (with what to put where), if `uncertain_for` names something
-            that is not a finding, or if a table has an invalid value (with the file, line and column).
+            that is not a finding, if a table has an invalid value (with the file, line and column), or if outlines are
+            not of their layout (`chexlocalize.read`).
     """
     root, options = Path(root), options or ChexpertSettings()
     check_uncertain_for(options)
@@ -94,6 +100,9 @@ def read(
         left_out[NO_ROW] = len(files - ids)
         frame = _select(root, frame, options, files, left_out)
     left_out |= unknown_ages(frame)
+    outlines = {side: path for side, path in chexlocalize.find_files(root / folder, root).items() if side in sides}
+    masks, counted = chexlocalize.masks_of(outlines, ids, frame["image_id"])
+    left_out |= counted
     read_findings = [name for name in FINDINGS if findings is None or name in findings]
     source = {**SOURCE, **in_words(frame[list(FINDINGS)], read_findings, options)}
     frame[list(FINDINGS)] = meanings(frame[list(FINDINGS)], options)
@@ -107,6 +116,7 @@ def read(
         left_out=left_out,
         left_out_ids=ids - frozenset(frame["image_id"]),
         given_split=_given_split(sides),
+        masks=masks,
         source=source,
     ).with_findings(findings)
 
