@@ -124,9 +124,16 @@ class _DenseAvgPool(nn.Module):
         self.kernel, self.padding, self.stride, self.dilation = kernel, padding, stride, dilation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # torch's average pooling has no dilation; a convolution of each channel with equal weights is the same.
-        weights = x.new_full((x.shape[1], 1, *self.kernel), 1 / (self.kernel[0] * self.kernel[1]))
-        return F.conv2d(F.pad(x, self.padding), weights, None, self.stride, 0, self.dilation, x.shape[1])
+        # torch's average pooling has no dilation: the mean of as many moved maps as the kernel has places.
+        padded = F.pad(x, self.padding)
+        rows, columns = (self._places(side) for side in (0, 1))
+        moved = [padded[..., down, right] for down in rows for right in columns]
+        return sum(moved[1:], start=moved[0]) / len(moved)
+
+    def _places(self, side: int) -> list[slice]:
+        kernel, dilation = self.kernel[side], self.dilation[side]
+        ends = [-(kernel - 1 - place) * dilation or None for place in range(kernel)]
+        return [slice(place * dilation, end, self.stride[side]) for place, end in enumerate(ends)]
 
 
 def _dense_layer(module: nn.Module, layer: SpatialLayer, stride: int, kept: int) -> nn.Module:
