@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
+from cxr_kd.explanation.cam import upsample
 from cxr_kd.explanation.cam_family import METHODS, explainer
 from cxr_kd.explanation.perturbation_cams import Work, score_cam
 from cxr_kd.models.build import build
@@ -145,8 +146,15 @@ def test_methods_take_images_of_eight_bits():
         torch.testing.assert_close(explainer(model, method)(bytes_), explainer(model, method)(bytes_ / 255))
     few = torch.nn.Sequential(model.backbone, FirstChannels())
     narrow = CxrClassifier("narrow", FINDINGS, SIZE, few, LinearHead(4, 2), mean=(0.5,) * 3, std=(0.5,) * 3).eval()
-    score = explainer(narrow, "score_cam", batch_size=5)
+    score = explainer(narrow, "score_cam", batch_size=3)
     torch.testing.assert_close(score(bytes_), score(bytes_ / 255))
+    with torch.no_grad():  # step by step, with each mask enlarged about the cells' centres
+        (features,) = narrow.features(bytes_)
+        masks = [upsample(channel[None, None], SIZE) for channel in features]
+        masks = [(mask - mask.min()) / (mask.max() - mask.min()) for mask in masks]
+        weights = torch.cat([narrow(bytes_ / 255 * mask) for mask in masks]).softmax(dim=0)  # (K, L)
+        expected = sum(weight[:, None, None] * channel for weight, channel in zip(weights, features, strict=True))
+    torch.testing.assert_close(score(bytes_)[1][0], expected, rtol=1e-4, atol=0)
 
 
 def test_an_unknown_method_is_refused_with_the_allowed_names():
