@@ -94,13 +94,11 @@ def occlusion(
     def explain(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         given = gray(model, images)
         logits = logits_of(given)
-        falls = [
-            Occlusion(lambda some, column=column: logits_of(some)[:, column]).attribute(
-                given, sliding_window_shapes=(1, side, side), strides=(1, step, step), baselines=baseline
-            )[:, 0]
-            for column in range(len(model.findings))
-        ]
-        return logits, torch.stack(falls, dim=1)
+        # Each logit as an output of the whole batch: captum then takes one pass per window, not one per finding too.
+        falls = Occlusion(lambda some: logits_of(some).flatten()).attribute(
+            given, sliding_window_shapes=(1, side, side), strides=(1, step, step), baselines=baseline
+        )  # (B * L, 1, S, S)
+        return logits, falls[:, 0].unflatten(0, tuple(logits.shape))
 
     return explain
 

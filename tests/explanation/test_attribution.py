@@ -75,13 +75,15 @@ def test_more_samples_make_the_gap_of_gradient_shap_smaller():
     assert 0 < many.gap.abs().mean() < few.gap.abs().mean() / 3
 
 
-def test_gradient_shap_leaves_gradients_and_random_state_alone():
+def test_shap_leaves_gradients_and_random_state_alone():
     model = curved_model()
     model.head.output.weight.grad = torch.ones_like(model.head.output.weight)
     before = np.random.get_state()[1].copy()
     with torch.inference_mode():
         first = gradient_shap(model, images(), images(), FINDINGS, samples=4, seed=1)
     assert (model.head.output.weight.grad == 1).all()
+    assert (np.random.get_state()[1] == before).all()
+    partition_shap(model, images(), FINDINGS, evaluations=20)
     assert (np.random.get_state()[1] == before).all()
     again = gradient_shap(model, images(), images(), FINDINGS, samples=4, seed=1)
     other = gradient_shap(model, images(), images(), FINDINGS, samples=4, seed=2)
@@ -105,7 +107,7 @@ def test_partition_shap_of_a_linear_model_is_exact_for_pixels():
     import cv2
 
     model = linear_model()
-    found = partition_shap(model, images(), FINDINGS, evaluations=1000)
+    found = partition_shap(model, images(), FINDINGS, evaluations=64 * 64, batch_size=256)
     blurred = np.stack([cv2.blur(image[0].numpy() * 255, (SIZE // 4, SIZE // 4)) / 255 for image in images()])
     expected = weights(model, *FINDINGS) * (images() - torch.from_numpy(blurred)[:, None])
     torch.testing.assert_close(found.values.float(), expected, rtol=1e-3, atol=1e-4)
