@@ -179,4 +179,4 @@ def _recalibrated(run: RunOnDisk, finding: str, logit: np.floating) -> float:
     found = next((each for each in maps if (each.finding, each.method) == (finding, "platt")), None)
     if found is None or found.left_out:
         return float("nan")
-    return float(expit(found.apply(np.float64(logit))))
+    return float(expit(found.apply(np.array([logit], np.float64)))[0])

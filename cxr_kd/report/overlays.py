@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cxr_kd.explanation.examples import Box
 from cxr_kd.report.data_figures import Picture, outline
@@ -46,9 +47,9 @@ def overlay_figure(image: np.ndarray, panels: Sequence[Overlay], title: str = ""
     note = textwrap.fill(note, int(CHARACTERS * 1.15 * len(panels)))
     title = textwrap.fill(title, int(CHARACTERS * 0.95 * len(panels)))
     foot = 0.15 * (note.count("\n") + 1) + 0.1 if note else 0.0
-    height = SIDE + 1.1 + foot + 0.2 * (title.count("\n") + 1)
-    figure = StudyFigure(figsize=(SIDE * len(panels), height), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, foot / height, 1, 1 - foot / height))  # type: ignore[union-attr]
+    height = SIDE + 0.85 + foot + 0.2 * (title.count("\n") + 1)
+    above_note = ConstrainedLayoutEngine(rect=(0, foot / height, 1, 1 - foot / height))
+    figure = StudyFigure(figsize=(SIDE * len(panels), height), layout=above_note)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for each, panel in zip(axes, panels, strict=True):
         radiograph(each, image, panel.title)
