@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cxr_kd.explanation.own_images import RunOnDisk
 
 TABLE, FIGURE = "explain.csv", "maps.png"
+LONGEST = 120  # bytes of an image's name that its figure's name keeps
 RESEARCH = "For research, not for diagnosis."
 
 
@@ -61,10 +63,10 @@ def explain(
         shown = own_images.choose_findings(known, asked, logits[row])
         table = own_images.numbers(known, logits[row], evidence[row], found)
         table = table[table["finding"].isin(shown)].copy() if asked else table
-        table.insert(0, "image", str(file))
+        table.insert(0, "image", _text(file))
         tables.append(table.assign(shown=table["finding"].isin(shown), figure=name))
         words = _words(found, method, grid, evidence.shape[2:])
-        _draw(out / name, file.name, pixels[row], _panels(shown, known, logits[row], evidence[row]), words)
+        _draw(out / name, _text(file.name), pixels[row], _panels(shown, known, logits[row], evidence[row]), words)
     all_tables = pd.concat(tables, ignore_index=True)
     write_csv(out / TABLE, all_tables)
     notes = _notes(found, method, grid, evidence.shape[2:], others)
@@ -73,15 +75,21 @@ def explain(
 
 
 def _figure_names(files: Sequence[Path]) -> list[str]:
-    """Return NAME-maps.png for each file, with a number if several files have the same name."""
+    """Return NAME-maps.png for each file, with a number if several files have the same name; long names are cut."""
     names: list[str] = []
     for file in files:
-        wanted, number = f"{file.stem}-{FIGURE}", 1
+        stem = os.fsencode(file.stem)[:LONGEST].decode("utf-8", "ignore")
+        wanted, number = f"{stem}-{FIGURE}", 1
         while wanted.lower() in {name.lower() for name in names}:  # some disks do not tell A from a
             number += 1
-            wanted = f"{file.stem}-{number}-{FIGURE}"
+            wanted = f"{stem}-{number}-{FIGURE}"
         names.append(wanted)
     return names
+
+
+def _text(path: Path | str) -> str:
+    """Return a path as text that can be written: names on a disk need not be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _check_free(out: Path, names: Iterable[str], files: Sequence[Path], overwrite: bool) -> None:

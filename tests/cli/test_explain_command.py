@@ -1,6 +1,7 @@
 """`cxr-kd explain`: a user's own radiographs, with the network of a run."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,13 @@ def test_a_damaged_image_among_others_is_named_and_nothing_is_written(run, image
     output = explain(images / "thorax.png", tmp_path, "--run", run, "--out", tmp_path / "out", status=2)
     assert "broken.png: " in output
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_long_not_utf_8_or_like_formulas_are_usable(run, images, tmp_path) -> None:
+    content = (images / "thorax.png").read_bytes()
+    for name in (b"a" * 250, b"\xff\xfe.png", b"$x_{$.png"):
+        (tmp_path / os.fsdecode(name)).write_bytes(content)
+    explain(tmp_path, "--run", run, "--finding", "Mass", "--out", tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "explain.csv")
+    assert len(table) == 3
+    assert all((tmp_path / "out" / name).is_file() for name in table["figure"])
