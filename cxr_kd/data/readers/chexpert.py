@@ -200,7 +200,7 @@ def _masks(
     frame: pd.DataFrame,
     left_out: dict[str, int],
 ) -> Masks | None:
-    """Return the masks of the images in `frame`, or None without a file of outlines; count what is cut off or unused."""
+    """Return the masks of the images in `frame`, None without outlines; count what is cut off or unused."""
     files = {side: path for side, path in chexlocalize.find_files(*folders).items() if side in sides}
     masks, counted = chexlocalize.masks_of(files, known, frame["image_id"])
     left_out |= counted
