@@ -190,7 +190,6 @@ LONGEST_MODULE, LONGEST_FUNCTION = 250, 60  # lines; a function's after its firs
 # Direct dependencies that no code imports, and why they are declared.
 NOT_IMPORTED = {
     "grad-cam": "ordered; the tests compare maps with it",
-    "ipywidgets": "JupyterLab shows tqdm's bars with it",
     "jsonschema": "an upper limit: nbformat loads it, and later versions are slow to import",
     "jupyterlab": "make lab starts it as a module",
     "python-gdcm": "imported as gdcm",

@@ -132,5 +132,7 @@ def _metadata(job: Job) -> dict[str, Any]:
         "split_sides": data.split.counts(data.table),
         "dataset": data.table.dataset,
         "kind": data.table.kind,
+        "keep_aspect": job.study.keep_aspect,  # how images become its input (data.images.decode)
+        "intensity": job.study.intensity,
         "trained_on": learned.to_metadata(),
     }

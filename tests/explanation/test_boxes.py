@@ -82,7 +82,7 @@ def test_a_test_side_without_boxes_and_part_of_a_data_set_have_a_reason(table) -
 
 @pytest.mark.parametrize(
     ("numbers", "column"),
-    [("-1,5,20,20", "Bbox [[]x"), ("5,1000,20,30", "h[]]"), ("900,5,200,20", "w"), ("5,5,0,20", "w")],
+    [("-1,5,20,20", r"Bbox \[x"), ("5,1000,20,30", r"h\]"), ("900,5,200,20", "w"), ("5,5,0,20", "w")],
 )
 def test_a_box_outside_the_image_is_refused_with_its_line(tmp_path, numbers, column) -> None:
     path = tmp_path / "BBox_List_2017.csv"

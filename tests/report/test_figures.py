@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.study_results import evaluate_study, read_results
 from cxr_kd.explanation.examples import Example
-from cxr_kd.report import data_figures, figures, map_figures
+from cxr_kd.report import data_figures, figures, map_figures, overlays
 from cxr_kd.report.study_files import read_study_files
 from cxr_kd.report.style import ROLES, arm_styles, finding_name, to_png, to_svg
 from cxr_kd.study import load_study
@@ -165,7 +165,7 @@ def test_maps_share_one_scale_and_no_evidence_is_visible(make_study) -> None:
     assert len(maps) == len(rows) * len(arm_styles(study))
     assert {image.get_clim() for image in maps} == {(0, top)}
     assert texts(figure).count("no evidence") == len(rows)  # the student alone, whose maps are zero
-    assert map_figures._colours()(0.0)[3] == 0
+    assert overlays.evidence_colours()(0.0)[3] == 0
     assert any("one scale for all maps" in text for text in texts(figure))
     assert "present, outlined" in texts(figure)
 

@@ -1,4 +1,8 @@
-"""Read CheXpert, in the layout in which Stanford AIMI publishes it: `CheXpert-v1.0` and `CheXpert-v1.0-small`."""
+"""Read CheXpert, in the layout in which Stanford AIMI publishes it: `CheXpert-v1.0` and `CheXpert-v1.0-small`.
+
+The radiologists' outlines of CheXlocalize (`gt_annotations_val.json`, `gt_annotations_test.json`) become the table's
+masks if they lie beside `train.csv`, in the root, or in `CheXlocalize/` of either (`readers.chexlocalize`).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import pandas as pd
 from cxr_kd.data.label_file import ages, read_label_file, sexes, unknown_ages
 from cxr_kd.data.readers import chexlocalize
 from cxr_kd.data.readers.chexpert_labels import CODES, FINDINGS, check_uncertain_for, in_words, meanings
-from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Published
+from cxr_kd.data.table import NO_FILE, NO_ROW, CxrTable, Masks, Published
 from cxr_kd.errors import DataError
 from cxr_kd.study.data_settings import LAYOUTS, ChexpertSettings
 
@@ -73,10 +77,6 @@ def read(
     (patient00001/study1) and `projection` ("frontal", "lateral"). The published split is one side per table: train_val
     (train.csv) and test (valid.csv), or with the test set train, validation and test.
 
-    The radiologists' outlines of CheXlocalize (`gt_annotations_val.json`, `gt_annotations_test.json`) become masks if
-    they lie beside the tables or in `CheXlocalize/` (`chexlocalize`); the finding that they call Airspace Opacity is
-    CheXpert's Lung Opacity.
-
     Rows of other views and rows without an image file are left out and counted, so any part of the data set can be
     read. Without `images` no file is looked for, and every row is returned, whatever its view.
 
@@ -84,8 +84,7 @@ def read(
 
     Raises:
         DataError: if there are no images or no train.csv (with what to put where), if `uncertain_for` names something
-            that is not a finding, if a table has an invalid value (with the file, line and column), or if outlines are
-            not of their layout (`chexlocalize.read`).
+            that is not a finding, or if a table has an invalid value (with the file, line and column).
     """
     root, options = Path(root), options or ChexpertSettings()
     check_uncertain_for(options)
@@ -100,12 +99,8 @@ def read(
         left_out[NO_ROW] = len(files - ids)
         frame = _select(root, frame, options, files, left_out)
     left_out |= unknown_ages(frame)
-    outlines = {side: path for side, path in chexlocalize.find_files(root / folder, root).items() if side in sides}
-    masks, counted = chexlocalize.masks_of(outlines, ids, frame["image_id"])
-    left_out |= counted
-    read_findings = [name for name in FINDINGS if findings is None or name in findings]
-    source = {**SOURCE, **in_words(frame[list(FINDINGS)], read_findings, options)}
-    frame[list(FINDINGS)] = meanings(frame[list(FINDINGS)], options)
+    masks = _masks((root / folder, root), sides, ids, frame, left_out)
+    source = _with_meanings(frame, findings, options)
     whole = rows in (PUBLISHED.images, PUBLISHED_WITH_TEST.images) and not left_out.get(NO_FILE)
     return CxrTable(
         dataset="chexpert",
@@ -196,6 +191,28 @@ def _select(
     if not there.any():
         raise DataError(_what_to_put_where(root, "no image of the label tables"))
     return frame[there].reset_index(drop=True)
+
+
+def _masks(
+    folders: Iterable[Path],
+    sides: Collection[str],
+    known: Collection[str],
+    frame: pd.DataFrame,
+    left_out: dict[str, int],
+) -> Masks | None:
+    """Return the masks of the images in `frame`, None without outlines; count what is cut off or unused."""
+    files = {side: path for side, path in chexlocalize.find_files(*folders).items() if side in sides}
+    masks, counted = chexlocalize.masks_of(files, known, frame["image_id"])
+    left_out |= counted
+    return masks
+
+
+def _with_meanings(frame: pd.DataFrame, findings: Sequence[str] | None, options: ChexpertSettings) -> dict[str, str]:
+    """Replace the codes in `frame` by labels; return SOURCE with how the codes were read."""
+    codes = frame[list(FINDINGS)]
+    source = {**SOURCE, **in_words(codes, [name for name in FINDINGS if findings is None or name in findings], options)}
+    frame[list(FINDINGS)] = meanings(codes, options)
+    return source
 
 
 def _given_split(sides: Mapping[str, pd.DataFrame]) -> dict[str, frozenset[str]]:
