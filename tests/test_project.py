@@ -194,7 +194,6 @@ NOT_IMPORTED = {
     "jupyterlab": "make lab starts it as a module",
     "python-gdcm": "imported as gdcm",
     "scikit-learn": "ordered; the tests compare metrics with it",
-    "shap": "ordered; explanations of the next versions use it",
     "torchvision": "timm needs the version that fits torch",
 }
 IMPORTED_AS = {

@@ -11,6 +11,7 @@ import torch
 from cxr_kd.errors import ModelError
 from cxr_kd.explanation.cam import Explainer, one_pass
 from cxr_kd.explanation.dense import atrous
+from cxr_kd.explanation.inner_layers import layer_cam_at
 from cxr_kd.explanation.stitch import cell_shifts, moved, stitched
 from cxr_kd.models.classifier import CxrClassifier
 
@@ -19,8 +20,8 @@ from cxr_kd.models.classifier import CxrClassifier
 class Form:
     """How the cells of maps are made.
 
-    `finer`: cells per side, as a multiple of the network's own. `passes`: what the maps of an image cost, in words.
-    `images_at_once`: images in one forward pass, so that memory does not depend on the batch that is asked for.
+    `finer`: cells per side, as a multiple of the network's own (for LayerCAM, of those of a network of stride 32).
+    `passes`: what the maps of an image cost, in words. `images_at_once`: images in one forward pass, so that memory does not depend on the batch that is asked for.
     """
 
     name: str
@@ -101,6 +102,17 @@ def _shift(factor: int) -> Form:
     )
 
 
+def _inner(stride: int) -> Form:
+    return Form(
+        name=f"layercam{stride}",
+        title=f"LayerCAM at stride {stride}",
+        finer=32 // stride,
+        passes="one plain pass, and for each finding a backward pass down to that layer",
+        images_at_once=32,
+        make=lambda model: layer_cam_at(model, stride),
+    )
+
+
 # Name -> form. A new way to make cells is one more entry here.
 FORMS = MappingProxyType(
     {
@@ -109,6 +121,7 @@ FORMS = MappingProxyType(
             Form("plain", "the network's own grid", 1, "one plain pass", 64, one_pass),
             *(_atrous(factor) for factor in (2, 4)),
             *(_shift(factor) for factor in (2, 4)),
+            *(_inner(stride) for stride in (16, 8)),
         )
     }
 )

@@ -12,11 +12,15 @@ from matplotlib.figure import Figure
 
 from cxr_kd.errors import ReportError
 from cxr_kd.explanation.cam import Explainer
+from cxr_kd.explanation.examples import Example, marked_place
 from cxr_kd.report.overlays import Overlay, Place, overlay_figure
-from cxr_kd.report.style import finding_name, to_png
+from cxr_kd.report.style import ArmStyle, finding_name, to_png
 
 if TYPE_CHECKING:
     import ipywidgets
+
+    from cxr_kd.data.prepare import Prepared
+    from cxr_kd.models.classifier import CxrClassifier
 
 Places = Callable[[str, str], Place]  # image id, finding -> its true place, None if it is not marked
 CHOICES = ("image", "finding", "network", "method")
@@ -42,6 +46,24 @@ def panel(
     if not images or not findings or not networks or not all(networks.values()):
         raise ReportError("a panel of maps needs at least one image, one finding, and one network with a method")
     return Panel(images, findings, networks, places, live=is_live() if widget is None else widget)
+
+
+def panel_of_examples(
+    examples: Sequence[Example],
+    networks: Mapping[str, CxrClassifier],
+    styles: Mapping[str, ArmStyle],
+    data: Prepared,
+    forms: Sequence[str],
+) -> Panel:
+    """Return the panel of some examples and all findings; `networks` by arm, `forms` as `grids.explainer` knows them."""
+    from cxr_kd.explanation.grids import explainer
+
+    images = {example.image_id: example.image for example in examples}
+    methods = {
+        styles[arm].label: {form: explainer(network, form) for form in dict.fromkeys(forms)}
+        for arm, network in networks.items()
+    }
+    return panel(images, data.table.findings, methods, lambda *pair: marked_place(data, *pair))
 
 
 class Panel:

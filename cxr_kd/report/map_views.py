@@ -182,6 +182,8 @@ FORM_TITLES = {
     "atrous4": "À trous, 4 times finer",
     "shift2": "Shift-and-stitch, 2 times finer",
     "shift4": "Shift-and-stitch, 4 times finer",
+    "layercam16": "LayerCAM at stride 16",
+    "layercam8": "LayerCAM at stride 8",
 }
 READINGS = {"positive": "what is above 0", "relative": "what is above the map's mean"}
 

@@ -137,7 +137,8 @@ class Evaluation(Settings):
     seed: Seed = 0
 
 
-MapForm = Literal["plain", "atrous2", "atrous4", "shift2", "shift4"]  # `explanation.grids` makes them
+# `explanation.grids` makes them
+MapForm = Literal["plain", "atrous2", "atrous4", "shift2", "shift4", "layercam16", "layercam8"]
 
 
 class Explanation(Settings):

@@ -15,6 +15,7 @@ from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import HardswishHead, Head, LinearHead
 
 FINDINGS = ("Mass", "Nodule")
+GRIDS = [name for name in FORMS if not name.startswith("layercam")]  # forms of Grad-CAM, which have gradients
 
 
 def classifier(size: int, backbone: nn.Module, head: Head) -> CxrClassifier:
@@ -96,7 +97,7 @@ def test_every_form_keeps_the_prediction_and_says_its_grid(form):
     assert evidence.isfinite().all()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", GRIDS)
 def test_one_bright_spot_has_its_maximum_at_the_spot(form):
     size, finer = 96, parse(form).finer
     explain = explainer(spotter(size), form)
@@ -153,7 +154,7 @@ def test_a_batch_gives_what_its_images_give_alone_in_passes_of_a_bounded_size(fo
     torch.testing.assert_close(evidence[-1:], alone)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", GRIDS)
 def test_evidence_has_gradients_in_image_and_weights_and_bytes_are_taken(form):
     model = without_padding(16)
     images = noise(1, 16).requires_grad_()
