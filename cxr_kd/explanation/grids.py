@@ -21,7 +21,8 @@ class Form:
     """How the cells of maps are made.
 
     `finer`: cells per side, as a multiple of the network's own (for LayerCAM, of those of a network of stride 32).
-    `passes`: what the maps of an image cost, in words. `images_at_once`: images in one forward pass, so that memory does not depend on the batch that is asked for.
+    `passes`: what the maps of an image cost, in words. `images_at_once`: images in one forward pass, so that memory
+    does not depend on the batch that is asked for.
     """
 
     name: str

@@ -55,7 +55,7 @@ def panel_of_examples(
     data: Prepared,
     forms: Sequence[str],
 ) -> Panel:
-    """Return the panel of some examples and all findings; `networks` by arm, `forms` as `grids.explainer` knows them."""
+    """Return the panel of examples, with all findings; `networks` by arm, `forms` as in `grids.FORMS`."""
     from cxr_kd.explanation.grids import explainer
 
     images = {example.image_id: example.image for example in examples}
