@@ -70,14 +70,16 @@ def marked_pairs(data: Prepared, side: Side, limit: int, *, seed: int = 0) -> Pa
     frame = data.table.select(getattr(data.split, side)).frame
     if data.table.masks is None:
         frame = frame[frame["image_id"].isin(set(data.table.boxes["image_id"]))]
-    # A phantom without any finding has no mask; it is not worth drawing.
-    present = (frame[list(data.table.findings)] == 1).any(axis=1)
-    frame = frame[present] if data.table.masks is not None else frame
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(frame))[:limit])
-    found = []
-    for image_id, patient in frame.iloc[chosen][["image_id", "patient_id"]].itertuples(index=False):
-        for column, place in _places(data, str(image_id)):
-            found.append((str(image_id), column, str(patient), np.packbits(place)))
+    else:  # An image without any finding has no mask, and a phantom's masks take time to draw.
+        frame = frame[(frame[list(data.table.findings)] == 1).any(axis=1)]
+    order = np.random.default_rng(seed).permutation(len(frame))
+    found, images = [], 0
+    for image_id, patient in frame.iloc[order][["image_id", "patient_id"]].itertuples(index=False):
+        own = [(str(image_id), column, str(patient), np.packbits(place)) for column, place in _places(data, image_id)]
+        found += own
+        images += bool(own)
+        if images == limit:
+            break
     ids, columns, patients, places = zip(*found, strict=True) if found else ((), (), (), ())
     size = data.cache.manifest["size"]
     packed = np.array(places) if found else np.empty((0, -(-size * size // 8)), np.uint8)

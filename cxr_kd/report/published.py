@@ -122,6 +122,17 @@ def paper_finding_table(evaluations: pd.DataFrame, data: Mapping[str, Any], styl
     )
 
 
+def localisation_table(data: Mapping[str, Any]) -> Table | None:
+    """Return published results of maps on boxes; only for the whole data set on the official split, else None."""
+    entries = published()["localisation"].get(data["dataset"], [])
+    if not entries or data["kind"] != "full" or data["split"]["name"] != "official":
+        return None
+    rows = [[entry["what"], entry["measure"], f"{entry['value']:g}", entry["source"]] for entry in entries]
+    note = "Each is on the data set's boxes. They differ in method and grid, and have no intervals."
+    columns = ("Network", "Measure", "Published", "Source")
+    return Table("Maps against boxes, published results", columns, rows, note, frozenset({0, 1, 3}))
+
+
 def paper_cost_table(cost: pd.DataFrame, styles: Styles) -> Table:
     """Return the cost of the paper's student beside that of this study's distilled students.
 

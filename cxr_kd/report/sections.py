@@ -26,7 +26,14 @@ from cxr_kd.report.ablation_figure import ablation_figure
 from cxr_kd.report.figure_files import FigureFiles, PageFigure
 from cxr_kd.report.headline import cost_sentences
 from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
-from cxr_kd.report.published import paper_cost_table, published, published_notes, published_tables, traps
+from cxr_kd.report.published import (
+    localisation_table,
+    paper_cost_table,
+    published,
+    published_notes,
+    published_tables,
+    traps,
+)
 from cxr_kd.report.source_tables import source_section
 from cxr_kd.report.study_files import StudyFiles
 from cxr_kd.report.style import ArmStyle, arm_labels
@@ -97,6 +104,7 @@ def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]
         "maps_figure": figure,
         "maps_table": found[0] if figure else None,
         "maps_details": found[1:] if figure else found,
+        "maps_published": localisation_table(files.data) if figure else None,
     }
 
 

@@ -14,6 +14,7 @@ from cxr_kd.report import tables
 from cxr_kd.report.comparison_tables import chance_table, teacher_table
 from cxr_kd.report.headline import badge, cost_sentences, headline
 from cxr_kd.report.published import (
+    localisation_table,
     mean_table,
     own_column,
     paper_cost_table,
@@ -267,3 +268,12 @@ def test_run_table_says_times_in_words(make_study) -> None:
     assert [row[4] for row in rows] == ["42 s", "1 min 23 s", "2 h 1 min"]
     assert rows[0][:2] == ["a", "ImageNet weights (lite0.pth)"]
     assert rows[0][5:] == ["1,234", "CPU", "2026-01-02 03:04"]
+
+
+def test_published_maps_are_shown_only_for_the_same_data_and_split():
+    whole = {"dataset": "chestxray14", "kind": "full", "split": {"name": "official"}}
+    table = localisation_table(whole)
+    assert table is not None
+    assert "0.62" in table.html()
+    for other in ({"kind": "mini"}, {"dataset": "phantom"}, {"split": {"name": "random-70-10-20"}}):
+        assert localisation_table({**whole, **other}) is None

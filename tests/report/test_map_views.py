@@ -1,0 +1,109 @@
+"""What the report says about maps: every number is a value of the tables, with its interval and its controls."""
+
+import pandas as pd
+import pytest
+
+from cxr_kd.explanation.map_tables import COLUMNS
+from cxr_kd.report.map_views import (
+    agreement_table,
+    answer,
+    difference_table,
+    form_table,
+    group_table,
+    headline_table,
+    measured,
+    tables,
+)
+from cxr_kd.report.style import plain_styles
+from cxr_kd.report.where_figure import where_figure
+
+STYLES = plain_styles(["teacher", "student"])
+LABELS = {arm: arm for arm in STYLES}
+
+
+def row(value: float, interval: str = "patients") -> dict:
+    bounds = {"low": value - 0.01, "high": value + 0.01}
+    return {"estimate": value, **bounds, "interval": interval, "pairs": 120, "patients": 40}
+
+
+@pytest.fixture
+def frames() -> dict[str, pd.DataFrame]:
+    values = {"teacher": 0.42, "student": 0.33, "random map": 0.07, "mean place": 0.39, "best possible": 0.9}
+    maps = [
+        {"arm": arm, "kind": "network", "by": by, "group": group, "measure": measure, **row(value)}
+        for arm, value in values.items()
+        for by, group in (("all", "all"), ("size", "below 2 %"), ("finding", "Mass"))
+        for measure in ("pointing", "inside", "iou", "auprc")
+    ]
+    likeness = [
+        {"arm": "student", "with": kind, "of": "teacher", "measure": measure, **row(value)}
+        for kind, value in (("chance", 0.11), ("teacher", 0.55))
+        for measure in ("rank", "top", "distance")
+    ]
+    difference = {"first": "teacher", "second": "student", "measure": "inside", "difference": -0.09, "low": -0.2,
+                  "high": 0.02, "interval": "patients", "p": None, "p_holm": None, "shown": False}  # fmt: skip
+    forms = [{"form": form, "reading": "relative", "network": "teacher", "cells": cells, "pointing": 0.3, "inside": 0.2,
+              "auprc": 0.1, "empty": 0.0, "chosen": form == "layercam16"}
+             for form, cells in (("plain", 5), ("layercam16", 10))]  # fmt: skip
+    rows = (forms, [], maps, [difference], likeness)
+    return {name: pd.DataFrame(each, columns=list(COLUMNS[name])) for name, each in zip(COLUMNS, rows, strict=True)}
+
+
+def test_the_answer_names_every_network_and_the_best_control(frames):
+    text = answer(frames, STYLES)
+    assert "teacher 0.420" in text
+    assert "student 0.330" in text
+    assert "best control, mean place of the finding, has 0.390" in text
+    assert "120 pairs" in text
+    assert "40 patients" in text
+
+
+def test_the_headline_table_has_networks_controls_and_the_ceiling(frames):
+    html = headline_table(frames, STYLES).html()
+    for text in ("teacher", "student", "Random map", "Mean place of the finding", "Best that the grid allows", "0.900"):
+        assert text in html
+
+
+def test_groups_are_rows_with_their_pairs(frames):
+    html = group_table(frames, STYLES, "size").html()
+    assert "below 2 % of the image" in html
+    assert "120" in html
+    assert "Mass" in group_table(frames, STYLES, "finding").html()
+
+
+def test_without_another_seed_there_is_no_ceiling_of_agreement_and_the_note_says_so(frames):
+    table = agreement_table(frames, STYLES)
+    assert table is not None
+    assert "one seed, so there is no ceiling" in table.note
+    assert "0.550" in table.html()
+    assert "0.110" in table.html()
+
+
+def test_a_difference_of_one_training_is_not_tested(frames):
+    table = difference_table(frames, LABELS)
+    assert table is not None
+    assert "not tested: one training" in table.html()
+
+
+def test_the_chosen_form_is_marked(frames):
+    table = form_table(frames)
+    assert table is not None
+    assert "<strong>LayerCAM at stride 16</strong>" in table.html().replace('<span class="together">', "").replace(
+        "</span>", ""
+    )
+    assert "10 x 10" in table.html()
+
+
+def test_the_figure_draws_every_network(frames):
+    axes = where_figure(frames, STYLES).axes
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == list(STYLES)
+
+
+def test_without_places_there_is_no_answer_but_agreement(frames):
+    empty = {**frames, "maps.csv": frames["maps.csv"].iloc[:0], "forms.csv": frames["forms.csv"].iloc[:0],
+             "differences.csv": frames["differences.csv"].iloc[:0]}  # fmt: skip
+    assert not measured(empty)
+    assert answer(empty, STYLES) == ""
+    assert [table.caption for table in tables(empty, STYLES, LABELS)] == [
+        "Does the student look where its teacher looks?"
+    ]
