@@ -55,15 +55,21 @@ def panel_of_examples(
     data: Prepared,
     forms: Sequence[str],
 ) -> Panel:
-    """Return the panel of examples, with all findings; `networks` by arm, `forms` as in `grids.FORMS`."""
+    """Return the panel of examples, with all findings; `networks` by arm, `forms` as in `grids.FORMS`.
+
+    It opens with the first example and the last form.
+    """
     from cxr_kd.explanation.grids import explainer
 
-    images = {example.image_id: example.image for example in examples}
+    images, findings = {example.image_id: example.image for example in examples}, data.table.findings
     methods = {
         styles[arm].label: {form: explainer(network, form) for form in dict.fromkeys(forms)}
         for arm, network in networks.items()
     }
-    return panel(images, data.table.findings, methods, lambda *pair: marked_place(data, *pair))
+    places = {(image_id, finding): marked_place(data, image_id, finding) for image_id in images for finding in findings}
+    found = panel(images, findings, methods, lambda *pair: places[pair])
+    found.choose(image=examples[0].image_id, finding=examples[0].finding, method=forms[-1])
+    return found
 
 
 class Panel:

@@ -38,9 +38,10 @@ HOW_TO_READ = (
     "Pointing game: share of maps whose highest value lies on the finding. Evidence inside: share of a map's evidence "
     "that lies on the finding. IoU: overlap of finding and the region above a threshold that was chosen on validation "
     "images. AUPRC: how well the order of the pixels separates finding from background. All are from 0 to 1; higher "
-    "is better. The controls know nothing of the image's findings: a network looks at the finding only if its values "
-    "are above theirs. The mean place is a strong control, because some findings, such as a large heart, are always at "
-    "the same place."
+    "is better. The controls know nothing of the image's findings. The mean place of the finding is the strongest: "
+    "some findings, such as a large heart, are always at the same place, and a map can be right there without looking. "
+    "What a network sees in the single image shows in findings whose place varies, such as a mass: see the table by "
+    "finding."
 )
 
 
@@ -71,7 +72,9 @@ def headline_table(frames: Frames, styles: Styles) -> Table:
     names = values["pointing"]
     rows: list[list[Any]] = []
     heads = [(arm, Cell(style.label, style=style)) for arm, style in styles.items() if arm in names]
-    heads += [(name, Cell(text, "control")) for name, text in CONTROL_NAMES.items() if name in names]
+    heads += [
+        (name, Cell(f"Control: {text[:1].lower()}{text[1:]}")) for name, text in CONTROL_NAMES.items() if name in names
+    ]
     heads += [(CEILING, Cell("Best that the grid allows"))]
     for name, head in heads:
         rows.append([head, *(estimate(*bounds(values[measure][name])) for measure in MEASURES)])

@@ -64,8 +64,12 @@ def overlay_figure(image: np.ndarray, panels: Sequence[Overlay], title: str = ""
 
 
 def scale_top(maps: Sequence[np.ndarray]) -> float:
-    """Return the largest evidence of maps, the end of their common colour scale; 1 if none has any."""
-    return max((float(each.max()) for each in maps if each.size), default=0.0) or 1.0
+    """Return the end of the maps' common colour scale: their 98th percentile above 0; 1 if none has any evidence.
+
+    A few cells can have many times the evidence of all others. If the scale ended there, everything else would be pale.
+    """
+    positive = np.concatenate([np.empty(0), *(each[each > 0].ravel() for each in maps)])
+    return float(np.percentile(positive, 98)) if positive.size else 1.0
 
 
 def radiograph(axes: Axes, image: np.ndarray, title: str, size: float = 8.0) -> None:
@@ -98,7 +102,9 @@ def draw_place(axes: Axes, image: np.ndarray, place: Place, width: float = 1.4) 
 def colour_bar(figure: Figure, axes: np.ndarray, top: float, fraction: float = 0.045, aspect: float = 45) -> Colorbar:
     """Draw the colour scale from 0 to `top` below these axes."""
     drawn = ScalarMappable(Normalize(0, top), evidence_colours())
-    bar = figure.colorbar(drawn, ax=axes, location="bottom", fraction=fraction, pad=0.01, aspect=aspect)
+    bar = figure.colorbar(
+        drawn, ax=axes, location="bottom", fraction=fraction, pad=0.01, aspect=aspect, extend="max", extendfrac=0.02
+    )
     bar.ax.set_facecolor("#8a8a8a")  # as a radiograph looks under the transparent end of the scale
     bar.set_label(SCALE)
     return bar

@@ -60,7 +60,14 @@ def test_the_answer_names_every_network_and_the_best_control(frames):
 
 def test_the_headline_table_has_networks_controls_and_the_ceiling(frames):
     html = headline_table(frames, STYLES).html()
-    for text in ("teacher", "student", "Random map", "Mean place of the finding", "Best that the grid allows", "0.900"):
+    for text in (
+        "teacher",
+        "student",
+        "Control: random map",
+        "Control: mean place of the finding",
+        "Best that the grid allows",
+        "0.900",
+    ):
         assert text in html
 
 
