@@ -25,6 +25,8 @@ from cxr_kd.explanation.similarity import likeness
 from cxr_kd.models.classifier import CxrClassifier
 
 STAGES = ("head", "last third", "last two thirds", "all")  # what is random: the head, and so much of the backbone
+# Added to the seed: with a study's own seed, the random weights would be those that the network began with.
+OTHER_SEED = 1_000_003
 SSIM_SIZE = 32  # cells per side that maps are enlarged to, because the window of SSIM has 7
 
 
@@ -75,7 +77,7 @@ def randomised(model: CxrClassifier, stage: str, *, seed: int = 0) -> CxrClassif
     """
     if stage not in STAGES:
         raise ModelError(f"unknown stage {stage!r} of randomisation; there are: {', '.join(STAGES)}")
-    copy, fresh = deepcopy(model), untrained(model, seed=seed)
+    copy, fresh = deepcopy(model), untrained(model, seed=OTHER_SEED + seed)
     names = layers_in_order(copy)
     head = [name for name in names if name == "head" or name.startswith("head.")]
     backbone = [name for name in names if name not in head]

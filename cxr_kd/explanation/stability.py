@@ -81,7 +81,10 @@ def map_similarity(first: np.ndarray, second: np.ndarray) -> MapSimilarity:
     """
     if first.ndim != 3 or second.ndim != 3 or len(first) != len(second):
         raise ModelError(f"maps are compared pair by pair, (P, h, w) each; got {first.shape} and {second.shape}")
-    parts = [_similarity(first[i : i + BLOCK], second[i : i + BLOCK]) for i in range(0, len(first), BLOCK)]
+    parts = [
+        _similarity(np.array(first[i : i + BLOCK]), np.array(second[i : i + BLOCK]))
+        for i in range(0, len(first), BLOCK)
+    ]
     names = [field.name for field in fields(MapSimilarity)]
     joined = {name: np.concatenate([np.empty(0), *(getattr(part, name) for part in parts)]) for name in names}
     return MapSimilarity(**joined)
@@ -90,7 +93,7 @@ def map_similarity(first: np.ndarray, second: np.ndarray) -> MapSimilarity:
 def _similarity(first: np.ndarray, second: np.ndarray) -> MapSimilarity:
     one, other = (
         each.double().flatten(1).numpy()
-        for each in on_one_grid(*(torch.from_numpy(np.array(m, np.float32)) for m in (first, second)))
+        for each in on_one_grid(*(torch.from_numpy(np.asarray(m, np.float32)) for m in (first, second)))
     )
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     with np.errstate(invalid="ignore"):
