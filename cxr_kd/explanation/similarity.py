@@ -42,10 +42,11 @@ def likeness(first: np.ndarray, second: np.ndarray) -> Likeness:
         each.numpy() for each in on_one_grid(*(torch.from_numpy(np.asarray(m, np.float32)) for m in (first, second)))
     )
     distances = np.hypot(*(_centre(one) - _centre(other)).T)
-    return Likeness(_rank_correlation(one, other), _top_overlap(one, other), distances)
+    return Likeness(rank_correlation(one, other), _top_overlap(one, other), distances)
 
 
-def _rank_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return Spearman's rank correlation (P,) of maps (P, h, w) on one grid, -1 to 1; NaN if a map is constant."""
     from scipy.stats import rankdata  # slow to import
 
     ranks = [rankdata(_flat(maps), axis=1) for maps in (one, other)]
