@@ -4,7 +4,8 @@ A chest drain treats a pneumothorax. A network can therefore find treated pneumo
 that nobody has treated yet: Oakden-Rayner et al., "Hidden stratification causes clinically meaningful failures in
 machine learning for medical imaging", CHIL 2020, and Jiménez-Sánchez et al., "Detecting shortcuts in medical images",
 ISBI 2023 (arXiv 2211.04279), both with drains marked in ChestX-ray14. Real radiographs exist in one version only, so
-these papers compare different patients. Phantoms can be drawn with and without their drain, so the effect of the drain alone on the logit is known.
+these papers compare different patients. Phantoms can be drawn with and without their drain: then the drain's effect
+on the logit is known for each patient.
 """
 
 from __future__ import annotations
@@ -110,9 +111,9 @@ def _rows(explain: Explainer, data: Prepared, chosen: pd.DataFrame, reading: Rea
             "kind": kind,
             **{f"{name}_share": _share(evidence[i], place) for name, place in places.items()},
             **{f"{name}_area": place.mean() for name, place in places.items()},
-            "drain_effect": logits[0, i] - logits[1, i],
-            "logit_with": logits[0, i],
-            "logit_without": logits[1, i],
+            "drain_effect": float(logits[0, i] - logits[1, i]),
+            "logit_with": float(logits[0, i]),
+            "logit_without": float(logits[1, i]),
         }
 
 
