@@ -27,8 +27,9 @@ FINDING, TRUTH, DRAIN = "Pneumothorax", "truth:Pneumothorax", "drain"
 PAINTED_OUT = "drain painted out"
 PAINTED_IN_ILL, PAINTED_IN_WELL = "drain painted in, pneumothorax", "drain painted in, no pneumothorax"
 KINDS = (PAINTED_OUT, PAINTED_IN_ILL, PAINTED_IN_WELL)
-MEASURES = ("drain_share", "drain_area", "pneumothorax_share", "pneumothorax_area", "drain_effect")
-COLUMNS = ("image_id", "patient_id", "kind", *MEASURES, "logit_with", "logit_without")
+MEASURES = ("drain_share", "pneumothorax_share", "drain_effect")
+REFERENCES = ("drain_area", "pneumothorax_area", "ideal_drain_share")  # what the shares are read against
+COLUMNS = ("image_id", "patient_id", "kind", *MEASURES, *REFERENCES, "logit_with", "logit_without")
 NOTICED = 8  # of 255 grey levels; the edges of a drain that differ by less cannot be seen in the film's noise
 MARGIN = 0.02  # of the image's side, on each side of the drain: about the width of a drain
 IMAGES = 16  # per batch, two versions of each
@@ -51,6 +52,9 @@ def shortcut(
             image. NaN for an empty map. Energy-based pointing game: Wang et al., "Score-CAM", CVPR Workshops 2020.
         pneumothorax_share, pneumothorax_area: the same for the pneumothorax's pixels outside the drain; higher is
             better. NaN if there is no pneumothorax.
+        ideal_drain_share: share of the pneumothorax's pixels that are on the drain: the drain_share of a map that is
+            even on the pneumothorax and 0 elsewhere, because most drains end in the pneumothorax. A drain_share above
+            both this and `drain_area` is a sign that the network looks at the drain. NaN if there is no pneumothorax.
         drain_effect: logit with the drain minus logit without it, in logits, any sign. 0 is best: the network ignores
             the drain; above 0 it takes the drain for a sign of pneumothorax. In PAINTED_OUT it is what the logit loses
             when the drain is painted out, in the other kinds what it gains when the drain is painted in.
@@ -102,15 +106,11 @@ def _rows(explain: Explainer, data: Prepared, chosen: pd.DataFrame, reading: Rea
     evidence = enlarged(read(maps, reading), versions.shape[-1])
     drains = drain_pixels(versions[0], versions[1])
     for i, (image_id, patient_id, kind) in enumerate(chosen.itertuples(index=False)):
-        places = {"drain": drains[i]}
-        if kind != PAINTED_IN_WELL:
-            places["pneumothorax"] = _pneumothorax(data, image_id) & ~drains[i]
         yield {
             "image_id": image_id,
             "patient_id": patient_id,
             "kind": kind,
-            **{f"{name}_share": _share(evidence[i], place) for name, place in places.items()},
-            **{f"{name}_area": place.mean() for name, place in places.items()},
+            **_shares(evidence[i], drains[i], None if kind == PAINTED_IN_WELL else _pneumothorax(data, image_id)),
             "drain_effect": float(logits[0, i] - logits[1, i]),
             "logit_with": float(logits[0, i]),
             "logit_without": float(logits[1, i]),
@@ -139,6 +139,20 @@ def _pneumothorax(data: Prepared, image_id: str) -> np.ndarray:
     """The pixels of the pneumothorax at the study's size, bool (S, S)."""
     assert data.table.masks is not None
     return at_size(data.table.masks(image_id)[FINDING], data.cache.manifest["size"])
+
+
+def _shares(evidence: np.ndarray, drain: np.ndarray, pneumothorax: np.ndarray | None) -> dict[str, float]:
+    """The shares and areas of one image, all (S, S); without a pneumothorax, only the drain's."""
+    shares = {"drain_share": _share(evidence, drain), "drain_area": float(drain.mean())}
+    if pneumothorax is None:
+        return shares
+    outside = pneumothorax & ~drain
+    return {
+        **shares,
+        "pneumothorax_share": _share(evidence, outside),
+        "pneumothorax_area": float(outside.mean()),
+        "ideal_drain_share": _share(pneumothorax.astype(np.float32), drain),
+    }
 
 
 def _share(evidence: np.ndarray, place: np.ndarray) -> float:
