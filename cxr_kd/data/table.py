@@ -27,6 +27,7 @@ NO_FILE, NO_ROW = "rows whose image file is not there", "image files that no row
 
 Kind = Literal["phantom", "mini", "full", "own"]
 Masks = Callable[[str], Mapping[str, np.ndarray]]
+DrainVersions = Callable[[str], tuple[np.ndarray, np.ndarray]]
 
 ROUNDING = 1e-6  # a box that ends at the image's edge may exceed it by float rounding
 _SHOWN = 3  # rows that a message shows
@@ -77,6 +78,9 @@ class CxrTable:
         given_split: {}, {"train_val": ids, "test": ids} or {"train": ids, "validation": ids, "test": ids}, as the
             data set's authors published it.
         masks: image_id -> {finding: bool (h, w)}, if the data set has masks.
+        drain_versions: image_id -> the image with and without a chest drain, uint8 (h, w) each, if the data set can
+            show both. They differ only in the pixels of the drain. The frame then has the columns `drain` and
+            `truth:Pneumothorax`: 1 if the image itself shows a drain or a pneumothorax, else 0.
         source: what the data card prints: name, citation, licence, where, and what else a reader of the study must know
             about how the labels were read. A reader that knows more about its files than their names (the phantoms'
             settings, an archive's checksums) adds `fingerprint`.
@@ -95,6 +99,7 @@ class CxrTable:
     left_out_ids: frozenset[str] = frozenset()
     given_split: Mapping[str, frozenset[str]] = field(default_factory=dict)
     masks: Masks | None = None
+    drain_versions: DrainVersions | None = None
     source: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

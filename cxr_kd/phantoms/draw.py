@@ -32,8 +32,12 @@ class Phantom:
     drain: bool
 
 
-def draw(settings: PhantomSettings, index: int) -> Phantom:
-    """Return phantom `index` (0 .. images - 1), with the same pixels and labels each time; IndexError outside."""
+def draw(settings: PhantomSettings, index: int, drain: bool | None = None) -> Phantom:
+    """Return phantom `index` (0 .. images - 1), with the same pixels and labels each time; IndexError outside.
+
+    `drain` draws the same exam with or without a chest drain; None draws it as it is. The two versions differ only in
+    the pixels of the drain. A pneumothorax has the size of the exam as it is (smaller if the exam has a drain).
+    """
     if not 0 <= index < settings.images:
         raise IndexError(f"phantom {index} is not one of the {settings.images} of these settings")
     exam = exam_at(settings, index)
@@ -44,6 +48,7 @@ def draw(settings: PhantomSettings, index: int) -> Phantom:
         conspicuity=settings.conspicuity,
         exposure=settings.exposure,
         film_contrast=settings.film_contrast,
+        drain=drain,
     )
     return Phantom(
         image_id=image_id_of(index),
@@ -56,7 +61,7 @@ def draw(settings: PhantomSettings, index: int) -> Phantom:
         boxes=film.boxes,
         truth=dict(zip(FINDINGS, exam.truth.tolist(), strict=True)),
         labels=dict(zip(FINDINGS, exam.reported.tolist(), strict=True)),
-        drain=exam.drain,
+        drain=exam.drain if drain is None else drain,
     )
 
 

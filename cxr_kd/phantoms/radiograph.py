@@ -23,11 +23,20 @@ class Radiograph:
 
 
 def radiograph(
-    exam_: Exam, size: int, *, seed: int, conspicuity: float, exposure: float = 0.0, film_contrast: float = 1.0
+    exam_: Exam,
+    size: int,
+    *,
+    seed: int,
+    conspicuity: float,
+    exposure: float = 0.0,
+    film_contrast: float = 1.0,
+    drain: bool | None = None,
 ) -> Radiograph:
     """Return the radiograph of one exam. Equal arguments give equal pixels; another size shows the same body.
 
     `exposure` is added to the exam's own, `film_contrast` multiplies it: how another hospital takes its images.
+    `drain` draws the exam with or without a chest drain; None draws it as it is. Pixels that the drain does not cover
+    are equal in both versions: findings, masks and noise do not depend on it, and no step of the film is global.
     """
     rng = np.random.default_rng([seed, 3, exam_.patient, exam_.number])
     body = person(np.random.default_rng([seed, 4, exam_.patient]), exam_.age, exam_.sex == "M")
@@ -39,8 +48,7 @@ def radiograph(
         anatomy = RESHAPE[name](anatomy, lesions[name]) if name in RESHAPE else anatomy
     scene = scene_of(_possible(anatomy), size)
     masks = {name: _mask(DRAW[name](scene, lesions[name])) for name in names}
-    if exam_.drain:
-        _chest_drain(scene, lesions["Pneumothorax"].side if "Pneumothorax" in lesions else LEFT, rng)
+    scene.added = scene.added + _drain(exam_, scene, lesions, seed, rng, exam_.drain if drain is None else drain)
     image = develop(absorption(scene), scene, rng)
     return Radiograph(image, masks, {name: _box(mask) for name, mask in masks.items()})
 
@@ -77,8 +85,23 @@ def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
     return float(x), float(y), float((columns[-1] + 1) / width - x), float((rows[-1] + 1) / height - y)
 
 
-def _chest_drain(scene: Scene, side: int, rng: np.random.Generator) -> None:
-    """Add a tube from the lateral chest wall up to the apex: two walls and a radio-opaque stripe."""
+def _drain(
+    exam_: Exam, scene: Scene, lesions: dict[str, Lesion], seed: int, rng: np.random.Generator, drawn: bool
+) -> np.ndarray | float:
+    """Return the absorption of the chest drain, on the side of the pneumothorax; 0 if it is not drawn.
+
+    The drain of the exam takes its random numbers from `rng` even if it is not drawn, because the film's noise is drawn
+    next. A drain that the exam does not have takes them from a generator of its own.
+    """
+    own = np.random.default_rng([seed, 6, exam_.patient, exam_.number])
+    side = LEFT if exam_.drain or own.random() < 0.45 else RIGHT  # if there is no pneumothorax
+    side = lesions["Pneumothorax"].side if "Pneumothorax" in lesions else side
+    tube = _chest_drain(scene, side, rng if exam_.drain else own) if exam_.drain or drawn else 0.0
+    return tube if drawn else 0.0
+
+
+def _chest_drain(scene: Scene, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the absorption of a tube, from the lateral chest wall up to the apex: walls and a radio-opaque stripe."""
     frame, anatomy = scene.frame, scene.anatomy
     enters, ends = rng.uniform(1.0, 4.5), anatomy.apex + rng.uniform(2.0, 4.0)
     along = np.clip((enters - AXIS) / (enters - ends), -1, 1)
@@ -87,4 +110,4 @@ def _chest_drain(scene: Scene, side: int, rng: np.random.Generator) -> None:
     offset = frame.x - frame.along(course.astype(np.float32))
     present = frame.soft(frame.y - ends, 0.3) * frame.soft(enters + 1.8 - frame.y, 0.3)
     tube = 0.13 * frame.band(offset, 0.85, 0.2) + 0.16 * frame.band(offset, 0.25, 0.1)
-    scene.added = scene.added + tube * present
+    return tube * present

@@ -93,6 +93,7 @@ def read(
         findings=FINDINGS,
         boxes=pd.read_csv(root / "boxes.csv", dtype={"image_id": str, "finding": str}, float_precision="round_trip"),
         masks=lambda image_id: draw(settings, _index(image_id)).masks,
+        drain_versions=partial(_drain_versions, settings),
         source={
             "name": f"Phantoms ({settings.images} drawn at {settings.size} px, seed {settings.seed})",
             "citation": "Synthetic radiographs drawn by cxr_kd; rates and co-occurrence after Wang et al., CVPR 2017",
@@ -102,6 +103,12 @@ def read(
             "fingerprint": digest([DRAWING, settings.model_dump()]),
         },
     ).with_findings(findings)
+
+
+def _drain_versions(settings: PhantomSettings, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image with and without its chest drain, uint8 (S, S) each; one of them is the image on disk."""
+    index = _index(image_id)
+    return draw(settings, index, drain=True).image, draw(settings, index, drain=False).image
 
 
 def _row(settings: PhantomSettings, index: int) -> dict[str, object]:

@@ -108,6 +108,9 @@ def test_what_was_written_is_what_is_drawn(folder):
         assert {name: bool(row[name]) for name in FINDINGS} == one.labels
         assert {name: bool(row[f"truth:{name}"]) for name in FINDINGS} == one.truth
         assert bool(row["drain"]) == one.drain
+        versions = table.drain_versions(row["image_id"])
+        np.testing.assert_array_equal(versions[0 if one.drain else 1], one.image)
+        assert (versions[0] != versions[1]).any()
         masks = table.masks(row["image_id"])
         assert all((masks[name] == mask).all() for name, mask in one.masks.items())
         boxes = table.boxes[table.boxes["image_id"] == row["image_id"]]
