@@ -15,7 +15,13 @@ import pandas as pd
 from cxr_kd.errors import PredictionsError
 from cxr_kd.evaluation.patient_means import patient_mean
 from cxr_kd.evaluation.resampling import ALPHA, holm
-from cxr_kd.explanation.measures import BOUNDED, LIKENESS_MEASURES, PLACE_MEASURES
+from cxr_kd.explanation.measures import (
+    BOUNDED,
+    DRAIN_MEASURES,
+    FAITHFUL_MEASURES,
+    LIKENESS_MEASURES,
+    PLACE_MEASURES,
+)
 from cxr_kd.files import write_csv, written_whole
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, control_of
@@ -33,6 +39,8 @@ COLUMNS = {  # file in the folder FOLDER -> its columns
     "maps.csv": ("arm", "kind", "by", "group", "measure", *_ESTIMATE),
     "differences.csv": ("first", "second", "measure", "difference", "low", "high", "interval", "p", "p_holm", "shown"),
     "likeness.csv": ("arm", "with", "of", "measure", *_ESTIMATE),
+    "faithful.csv": ("arm", "kind", "measure", *_ESTIMATE),
+    "drain.csv": ("arm", "kind", "measure", *_ESTIMATE),
 }
 
 
@@ -41,7 +49,8 @@ def map_tables(study: Study, measured: Measured) -> dict[str, pd.DataFrame]:
 
     maps: each network, control and ceiling: over all pairs (`by` "all"), by finding, and by size of the finding.
     differences: `second` minus `first` of `compared_arms`, over all pairs; p-values are corrected for their number
-    (Holm) over all rows, and with one seed there are none. likeness: see `measure.Measured`.
+    (Holm) over all rows, and with one seed there are none. likeness, faithful, drain: see `measure.Measured`;
+    `kind` of drain is what is painted.
     """
     values, settings = measured.values, study.evaluation
     return {
@@ -50,6 +59,8 @@ def map_tables(study: Study, measured: Measured) -> dict[str, pd.DataFrame]:
         "maps.csv": _estimates(values, settings),
         "differences.csv": _differences(study, values, measured.likeness),
         "likeness.csv": _likeness(measured.likeness, settings),
+        "faithful.csv": _by_kind(measured.faithful, FAITHFUL_MEASURES, settings),
+        "drain.csv": _by_kind(measured.drain, DRAIN_MEASURES, settings),
     }
 
 
@@ -116,6 +127,14 @@ def _likeness(values: pd.DataFrame, settings: Evaluation) -> pd.DataFrame:
             head = {"arm": arm, "with": compared, "of": of, "measure": measure}
             rows.append(head | _estimate(own, measure, settings))
     return pd.DataFrame(rows, columns=list(COLUMNS["likeness.csv"]))
+
+
+def _by_kind(values: pd.DataFrame, measures: Sequence[str], settings: Evaluation) -> pd.DataFrame:
+    rows = []
+    for (arm, kind), own in values.groupby(["arm", "kind"], sort=False) if len(values) else ():
+        for measure in measures:
+            rows.append({"arm": arm, "kind": kind, "measure": measure} | _estimate(own, measure, settings))
+    return pd.DataFrame(rows, columns=["arm", "kind", "measure", *_ESTIMATE])
 
 
 def _estimate(rows: pd.DataFrame, measure: str, settings: Evaluation) -> dict[str, object]:

@@ -15,10 +15,11 @@ import pandas as pd
 
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.explanation import controls
+from cxr_kd.explanation.checks import drain_rows, faithful_values, random_map_values
 from cxr_kd.explanation.choice import Choice, chosen, compare_forms
 from cxr_kd.explanation.grids import explainer
 from cxr_kd.explanation.localisation import THRESHOLDS, best_threshold, ceiling, overlaps, where
-from cxr_kd.explanation.measures import CEILING, PLACE_MEASURES, UNTRAINED
+from cxr_kd.explanation.measures import CEILING, PLACE_MEASURES, RANDOM, UNTRAINED
 from cxr_kd.explanation.pair_maps import PairMaps, pair_maps
 from cxr_kd.explanation.pairs import Pairs, marked_pairs, positive_pairs
 from cxr_kd.explanation.similarity import likeness
@@ -40,7 +41,9 @@ class Measured:
     per arm, seed and pair, with the columns arm, kind ("network", "control" or "ceiling"), seed, image_id, patient_id,
     finding, share (of the image that the finding covers) and PLACE_MEASURES; without rows if no place is known.
     likeness: one row per arm, seed and pair: what the maps are compared `with` ("teacher", "chance", "other seed"), and
-    the measures of `similarity.Likeness`. grid: cells down and across.
+    the measures of `similarity.Likeness`. faithful: one row per arm, seed and pair of a random part of the pairs:
+    FAITHFUL_MEASURES; the random map is asked of the last network. drain: the rows of `shortcut.shortcut`, with arm and
+    seed. grid: cells down and across.
     """
 
     choice: Choice
@@ -48,6 +51,8 @@ class Measured:
     thresholds: pd.DataFrame
     values: pd.DataFrame
     likeness: pd.DataFrame
+    faithful: pd.DataFrame
+    drain: pd.DataFrame
     grid: tuple[int, int]
 
 
@@ -61,18 +66,26 @@ def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
     choice = chosen(comparison) if len(comparison) else Choice(study.explanation.forms[0], "relative")
     pairs = test if len(test) else positive_pairs(data, "test", study.explanation.marked_images)
     maps: dict[str, PairMaps] = {}
-    frames, thresholds = [], []
+    seed, perturbed = study.evaluation.seed, study.explanation.perturbed
+    part, positions = pairs.some(perturbed, seed=seed)
+    frames, thresholds, faithful, drain = [], [], [], []
     for arm, runs in all_arms(study).items():
         for run in runs:
             say(f"maps of {run.name}")
-            explain = explainer(load_run(study, run, data), choice.form)
+            model = load_run(study, run, data)
+            explain = explainer(model, choice.form)
             maps[run.name] = pair_maps(explain, pairs, data)
+            checked = faithful_values(model, maps[run.name].maps[positions], part, data, choice, seed=seed)
+            faithful.append(_rows(part, data, arm, "network", run.seed).assign(**checked))
+            drain.append(drain_rows(model, data, choice, arm, run.seed, limit=perturbed, seed=seed))
             if len(test):
                 threshold = _threshold(pair_maps(explain, validation, data), validation, choice)
                 thresholds.append({"arm": arm, "seed": run.seed, "threshold": THRESHOLDS[threshold]})
                 values = measure_places(maps[run.name].maps, pairs, choice, threshold)
                 frames.append(_rows(pairs, data, arm, "network", run.seed).assign(**values))
     grid = next(iter(maps.values())).grid
+    chance = random_map_values(model, grid, part, data, seed=seed)
+    faithful.append(_rows(part, data, RANDOM, "control", 0).assign(**chance))
     if len(test):
         frames += _reference_rows(study, data, pairs, choice, grid, thresholds)
     return Measured(
@@ -81,6 +94,8 @@ def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
         pd.DataFrame(thresholds, columns=["arm", "seed", "threshold"]),
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
         _likeness_rows(study, data, pairs, maps),
+        pd.concat(faithful, ignore_index=True),
+        pd.concat(drain, ignore_index=True),
         grid,
     )
 

@@ -2,7 +2,14 @@
 
 PLACE_MEASURES = ("pointing", "inside", "auprc", "empty", "iou", "iobb")  # `localisation`
 LIKENESS_MEASURES = ("rank", "top", "distance")  # `similarity`
+FAITHFUL_MEASURES = ("deletion", "insertion", "road", "randomised_rank", "stable")  # `checks`
+DRAIN_MEASURES = ("drain_share", "drain_area", "pneumothorax_share", "pneumothorax_area", "drain_effect")  # `shortcut`
 BOUNDED = frozenset({*PLACE_MEASURES, "top"})  # from 0 to 1
+
+# What is painted in a phantom to see what a drain does (`shortcut`).
+PAINTED_OUT = "drain painted out"
+PAINTED_IN_ILL, PAINTED_IN_WELL = "drain painted in, pneumothorax", "drain painted in, no pneumothorax"
+DRAIN_KINDS = (PAINTED_OUT, PAINTED_IN_ILL, PAINTED_IN_WELL)
 
 RANDOM, CENTRE, MEAN_PLACE, EDGES, UNTRAINED = "random map", "image centre", "mean place", "edges", "random weights"
 CONTROLS = (RANDOM, CENTRE, MEAN_PLACE, EDGES, UNTRAINED)  # `controls`

@@ -47,6 +47,13 @@ class Pairs:
         blocks = range(0, len(self), 256)
         return np.concatenate([self.place(slice(i, i + 256)).mean(axis=(1, 2)) for i in blocks] or [np.empty(0)])
 
+    def some(self, count: int, *, seed: int = 0) -> tuple[Pairs, np.ndarray]:
+        """Return at most `count` pairs that are drawn with `seed`, in their order, and their positions."""
+        positions = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        places = None if self.places is None else self.places[positions]
+        own = (self.image_ids[positions], self.columns[positions], self.patients[positions])
+        return Pairs(*own, self.size, places), positions
+
     def batches(self, data: Prepared) -> Iterator[tuple[slice, np.ndarray, torch.Tensor]]:
         """Yield (pairs of a batch, their row in the batch's images, images uint8 (B, 1, S, S)), in order."""
         names, starts, rows = np.unique(self.image_ids, return_index=True, return_inverse=True)

@@ -21,12 +21,10 @@ from cxr_kd.data.images.resize import resized
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.explanation.cam import Explainer
 from cxr_kd.explanation.localisation import Reading, enlarged, read
+from cxr_kd.explanation.measures import DRAIN_KINDS, PAINTED_IN_WELL
 from cxr_kd.explanation.pairs import at_size
 
 FINDING, TRUTH, DRAIN = "Pneumothorax", "truth:Pneumothorax", "drain"
-PAINTED_OUT = "drain painted out"
-PAINTED_IN_ILL, PAINTED_IN_WELL = "drain painted in, pneumothorax", "drain painted in, no pneumothorax"
-KINDS = (PAINTED_OUT, PAINTED_IN_ILL, PAINTED_IN_WELL)
 MEASURES = ("drain_share", "pneumothorax_share", "drain_effect")
 REFERENCES = ("drain_area", "pneumothorax_area", "ideal_drain_share")  # what the shares are read against
 COLUMNS = ("image_id", "patient_id", "kind", *MEASURES, *REFERENCES, "logit_with", "logit_without")
@@ -93,7 +91,7 @@ def _chosen(data: Prepared, limit: int, seed: int) -> pd.DataFrame:
     drain, ill = frame[DRAIN] == 1, frame[TRUTH] == 1
     rng = np.random.default_rng(seed)
     parts = []
-    for kind, of_kind in zip(KINDS, (ill & drain, ill & ~drain, ~ill & ~drain), strict=True):
+    for kind, of_kind in zip(DRAIN_KINDS, (ill & drain, ill & ~drain, ~ill & ~drain), strict=True):
         images = frame.loc[of_kind, ["image_id", "patient_id"]]
         parts.append(images.iloc[np.sort(rng.permutation(len(images))[:limit])].assign(kind=kind))
     return pd.concat(parts, ignore_index=True)

@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from cxr_kd.evaluation.mrmc import OVER_PATIENTS
 from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.explanation.map_tables import SIZES
-from cxr_kd.explanation.measures import CEILING, MEAN_PLACE, RANDOM
-from cxr_kd.report.style import ArmStyle, finding_name
+from cxr_kd.explanation.measures import CEILING, MEAN_PLACE, PAINTED_OUT, RANDOM
+from cxr_kd.report.map_check_tables import (
+    Frames,
+    Styles,
+    agreement_table,
+    bounds,
+    drain_table,
+    faithful_table,
+    form_table,
+)
+from cxr_kd.report.style import finding_name
 from cxr_kd.report.tables import DASH, Cell, Table, estimate, estimate_text, p_text
 
-Frames = Mapping[str, pd.DataFrame]
-Styles = Mapping[str, ArmStyle]
 # Column of the tables -> its head. Higher is better, except where the head says otherwise.
 MEASURES = {
     "pointing": "Pointing game",
@@ -26,7 +31,6 @@ MEASURES = {
     "iou": "IoU",
     "auprc": "AUPRC of pixels",
 }
-AGREEMENT = {"rank": "Rank correlation", "top": "IoU of the top 10 %", "distance": "Distance of centres (lower: alike)"}
 CONTROL_NAMES = {
     "random map": "Random map",
     "image centre": "Image centre",
@@ -42,6 +46,11 @@ HOW_TO_READ = (
     "some findings, such as a large heart, are always at the same place, and a map can be right there without looking. "
     "What a network sees in the single image shows in findings whose place varies, such as a mass: see the table by "
     "finding."
+)
+HOW_TO_READ_FURTHER = (
+    "ROAD: how much more the network loses with the marked pixels than with the others. Scrambled: how like the map is "
+    "to that of the same network with random weights. Agreement: rank correlation with the teacher's maps, and with "
+    "those of the same network trained with another seed. Drain: see the table of the chest drain."
 )
 
 
@@ -69,21 +78,41 @@ def answer(frames: Frames, styles: Styles) -> str:
 def headline_table(frames: Frames, styles: Styles) -> Table:
     """Return one row per network, then the controls and the best that the grid allows; one column per measure."""
     values = {measure: overall(frames, measure) for measure in MEASURES}
+    further = _further(frames)
     names = values["pointing"]
     rows: list[list[Any]] = []
     heads = [(arm, Cell(style.label, style=style)) for arm, style in styles.items() if arm in names]
-    heads += [
-        (name, Cell(f"Control: {text[:1].lower()}{text[1:]}")) for name, text in CONTROL_NAMES.items() if name in names
-    ]
+    controls = ((name, text) for name, text in CONTROL_NAMES.items() if name in names)
+    heads += [(name, Cell(f"Control: {text[:1].lower()}{text[1:]}")) for name, text in controls]
     heads += [(CEILING, Cell("Best that the grid allows"))]
     for name, head in heads:
-        rows.append([head, *(estimate(*bounds(values[measure][name])) for measure in MEASURES)])
+        own = [estimate(*bounds(values[measure][name])) for measure in MEASURES]
+        rows.append([head, *own, *(further[what].get(name, DASH) for what in further)])
     first = names[next(iter(names))]
     note = (
-        f"{HOW_TO_READ} Mean over {first['pairs']:,} pairs of an image and a finding in it, {first['patients']:,} "
-        f"patients; 95 % intervals over {first['interval']}, of controls over patients. Values: explanations/maps.csv."
+        f"{HOW_TO_READ} {HOW_TO_READ_FURTHER} Mean over {first['pairs']:,} pairs of an image and a finding in it, "
+        f"{first['patients']:,} patients (ROAD, scrambled and drain: fewer); 95 % intervals over {first['interval']}, "
+        "of controls over patients. Values: explanations/maps.csv, faithful.csv, likeness.csv, drain.csv."
     )
-    return Table("Where each network looks", ("Network", *MEASURES.values()), rows, note)
+    return Table("Where each network looks", ("Network", *MEASURES.values(), *further), rows, note)
+
+
+def _further(frames: Frames) -> dict[str, dict[str, Cell]]:
+    """The further columns of the headline table: head -> arm -> cell."""
+    faithful, drain, likeness = (frames[f"{name}.csv"] for name in ("faithful", "drain", "likeness"))
+    ranks = likeness[likeness["measure"] == "rank"]
+    found = {
+        "ROAD": faithful[faithful["measure"] == "road"],
+        "Scrambled (lower)": faithful[faithful["measure"] == "randomised_rank"],
+        "Agreement with teacher": ranks[ranks["with"] == "teacher"],
+        "Agreement with other seed": ranks[ranks["with"] == "other seed"],
+        "Evidence on drain (lower)": drain[(drain["measure"] == "drain_share") & (drain["kind"] == PAINTED_OUT)],
+    }
+    return {
+        head: {str(row["arm"]): estimate(*bounds(row)) for row in frame.to_dict("records")}
+        for head, frame in found.items()
+        if len(frame)
+    }
 
 
 def group_table(frames: Frames, styles: Styles, by: str, measure: str = "pointing") -> Table:
@@ -124,78 +153,18 @@ def difference_table(frames: Frames, labels: Mapping[str, str]) -> Table | None:
     return found if rows else None
 
 
-def agreement_table(frames: Frames, styles: Styles) -> Table | None:
-    """Return three rows per student and teacher: agreement of maps, between chance and another seed; None without."""
-    frame = frames["likeness.csv"]
-    cells = {(r["arm"], r["of"], r["with"], r["measure"]): r for r in frame.to_dict("records")}
-    rows = []
-    pairs = frame.loc[frame["with"] == "teacher", ["arm", "of"]].drop_duplicates().itertuples(index=False)
-    for arm, teacher in pairs:
-        if arm not in styles or teacher not in styles:
-            continue
-        for measure, name in AGREEMENT.items():
-            floor, own = (cells[arm, teacher, kind, measure] for kind in ("chance", "teacher"))
-            again = cells.get((arm, arm, "other seed", measure))
-            rows.append(
-                [
-                    Cell(styles[arm].label, style=styles[arm]) if measure == "rank" else "",
-                    styles[teacher].label if measure == "rank" else "",
-                    name,
-                    *(estimate(*bounds(each)) if each else DASH for each in (floor, own, again)),
-                ]
-            )
-    if not rows:
-        return None
-    seeds = any(key[2] == "other seed" for key in cells)
-    note = (
-        "Read the agreement between its floor and its ceiling. Floor: the teacher's maps of other patients and other "
-        "findings. Ceiling: the maps of the same network, trained with another seed. "
-        + ("" if seeds else "This study has one seed, so there is no ceiling. ")
-        + "Values: explanations/likeness.csv."
-    )
-    columns = ("Network", "Compared with", "Measure", "Floor: chance", "Agreement", "Ceiling: another seed")
-    texts = frozenset({0, 1, 2})
-    return Table("Does the student look where its teacher looks?", columns, rows, note, texts, texts)
-
-
-def form_table(frames: Frames) -> Table | None:
-    """Return the forms of map that were compared on validation images: means over the networks; None without marks."""
-    frame = frames["forms.csv"]
-    if frame.empty:
-        return None
-    rows = []
-    for (form, reading), own in frame.groupby(["form", "reading"], sort=False):
-        cells = sorted({int(cells) for cells in own["cells"]})
-        means = (f"{own[measure].mean():.3f}" for measure in ("pointing", "inside", "auprc", "empty"))
-        chosen = bool(own["chosen"].any())
-        name = Cell(FORM_TITLES.get(str(form), str(form)), "chosen" if chosen else "", strong=chosen)
-        rows.append([name, READINGS[str(reading)], " or ".join(f"{n} x {n}" for n in cells), *means])
-    note = (
-        "Means over the study's networks, first seed, on marked validation images. The highest sum of pointing game "
-        "and evidence inside is chosen, for all networks alike. Empty: share of maps without any evidence. Values: "
-        "explanations/forms.csv."
-    )
-    columns = ("Map", "Evidence is", "Cells", "Pointing game", "Evidence inside", "AUPRC", "Empty")
-    return Table("Which form of map finds the most", columns, rows, note, frozenset({0, 1, 2}))
-
-
-FORM_TITLES = {
-    "plain": "The network's own grid",
-    "atrous2": "À trous, 2 times finer",
-    "atrous4": "À trous, 4 times finer",
-    "shift2": "Shift-and-stitch, 2 times finer",
-    "shift4": "Shift-and-stitch, 4 times finer",
-    "layercam16": "LayerCAM at stride 16",
-    "layercam8": "LayerCAM at stride 8",
-}
-READINGS = {"positive": "what is above 0", "relative": "what is above the map's mean"}
-
-
 def tables(frames: Frames, styles: Styles, labels: Mapping[str, str]) -> Sequence[Table]:
     """Return all tables, the first of them the one that the others detail."""
     own = [headline_table(frames, styles)] if measured(frames) else []
     by_group = [group_table(frames, styles, by) for by in ("size", "finding")] if own else []
-    optional = [difference_table(frames, labels), agreement_table(frames, styles), *by_group, form_table(frames)]
+    optional = [
+        difference_table(frames, labels),
+        agreement_table(frames, styles),
+        faithful_table(frames, styles),
+        drain_table(frames, styles),
+        *by_group,
+        form_table(frames),
+    ]
     return [*own, *(table for table in optional if table is not None)]
 
 
@@ -204,8 +173,3 @@ def overall(frames: Frames, measure: str) -> dict[str, dict[str, Any]]:
     frame = frames["maps.csv"]
     rows = frame[(frame["by"] == "all") & (frame["measure"] == measure)].to_dict("records")
     return {str(row["arm"]): {str(key): value for key, value in row.items()} for row in rows}
-
-
-def bounds(row: Mapping[Any, Any]) -> tuple[float, float, float]:
-    """Return the estimate of a row and its interval."""
-    return float(row["estimate"]), float(row["low"]), float(row["high"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from cxr_kd.explanation.measures import MEAN_PLACE, RANDOM
-from cxr_kd.report.map_views import MEASURES, Frames, Styles, bounds, overall
+from cxr_kd.report.map_check_tables import Frames, Styles, bounds
+from cxr_kd.report.map_views import MEASURES, overall
 from cxr_kd.report.style import INK, MUTED, StudyFigure, styled
 
 LINES = {RANDOM: "random map", MEAN_PLACE: "mean place"}  # controls that are drawn as lines

@@ -10,14 +10,11 @@ from cxr_kd import study as studies
 from cxr_kd.data.images.resize import resized
 from cxr_kd.data.prepare import prepare
 from cxr_kd.explanation.grids import explainer
+from cxr_kd.explanation.measures import DRAIN_KINDS, PAINTED_IN_ILL, PAINTED_IN_WELL, PAINTED_OUT
 from cxr_kd.explanation.pairs import at_size
 from cxr_kd.explanation.shortcut import (
     COLUMNS,
     FINDING,
-    KINDS,
-    PAINTED_IN_ILL,
-    PAINTED_IN_WELL,
-    PAINTED_OUT,
     drain_pixels,
     shortcut,
 )
@@ -105,7 +102,7 @@ def test_every_image_of_the_test_side_is_of_the_kind_that_was_drawn(data, of_dra
         assert ill or not drain
     left_out = (truth["drain"] == 1) & (truth["truth:Pneumothorax"] == 0)
     assert len(of_drain) == of_drain["image_id"].nunique() == len(truth) - left_out.sum()
-    assert set(of_drain["kind"]) == set(KINDS)
+    assert set(of_drain["kind"]) == set(DRAIN_KINDS)
 
 
 def test_a_network_that_reads_only_the_drain_is_found_out(of_drain):
@@ -148,7 +145,7 @@ def test_the_reading_says_what_counts_as_evidence(data, without):
 def test_the_limit_is_of_each_kind_and_the_seed_chooses(data, without, of_drain):
     explain = planted(data, without, lambda image_id, image, plain: (image - plain) / 255)
     chosen = [shortcut(explain, data, limit=2, seed=seed) for seed in (0, 0, 1, 2)]
-    assert chosen[0]["kind"].value_counts().to_dict() == dict.fromkeys(KINDS, 2)
+    assert chosen[0]["kind"].value_counts().to_dict() == dict.fromkeys(DRAIN_KINDS, 2)
     assert chosen[0].equals(chosen[1])
     assert any(not chosen[0]["image_id"].equals(other["image_id"]) for other in chosen[2:])
     whole = of_drain.set_index("image_id").loc[chosen[2]["image_id"]].reset_index()[list(COLUMNS)]

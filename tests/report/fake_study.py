@@ -12,7 +12,16 @@ from cxr_kd.evaluation.predictions import Predictions, PredictionsMetadata
 from cxr_kd.evaluation.study_results import write_results
 from cxr_kd.explanation.examples import Example
 from cxr_kd.explanation.map_tables import COLUMNS, FOLDER, SIZES, compared_maps
-from cxr_kd.explanation.measures import CEILING, CONTROLS, LIKENESS_MEASURES, PLACE_MEASURES
+from cxr_kd.explanation.measures import (
+    CEILING,
+    CONTROLS,
+    DRAIN_KINDS,
+    DRAIN_MEASURES,
+    FAITHFUL_MEASURES,
+    LIKENESS_MEASURES,
+    PLACE_MEASURES,
+    RANDOM,
+)
 from cxr_kd.files import read_json, write_json
 from cxr_kd.report import data_figures, map_figures
 from cxr_kd.report.style import arm_styles, to_png
@@ -250,7 +259,13 @@ def write_maps(study: Study) -> None:
         for form, cells in (("plain", 7), ("shift2", 14)) for reading in ("positive", "relative") for arm in arms
     ]  # fmt: skip
     thresholds = [{"arm": arm, "seed": seed, "threshold": 0.5} for arm in arms for seed in study.seeds]
-    found = (forms, thresholds, maps, differences, likeness)
+    faithful = [{"arm": arm, "kind": "network", "measure": m, **row()} for arm in arms for m in FAITHFUL_MEASURES]
+    faithful += [{"arm": RANDOM, "kind": "control", "measure": m, **row()} for m in FAITHFUL_MEASURES]
+    drain = [
+        {"arm": arm, "kind": kind, "measure": m, **row()}
+        for arm in arms for kind in DRAIN_KINDS for m in DRAIN_MEASURES
+    ]  # fmt: skip
+    found = (forms, thresholds, maps, differences, likeness, faithful, drain)
     for name, rows in zip(COLUMNS, found, strict=True):
         pd.DataFrame(rows, columns=list(COLUMNS[name])).to_csv(study.runs_folder / FOLDER / name, index=False)
 

@@ -4,16 +4,8 @@ import pandas as pd
 import pytest
 
 from cxr_kd.explanation.map_tables import COLUMNS
-from cxr_kd.report.map_views import (
-    agreement_table,
-    answer,
-    difference_table,
-    form_table,
-    group_table,
-    headline_table,
-    measured,
-    tables,
-)
+from cxr_kd.report.map_check_tables import agreement_table, drain_table, faithful_table, form_table
+from cxr_kd.report.map_views import answer, difference_table, group_table, headline_table, measured, tables
 from cxr_kd.report.style import plain_styles
 from cxr_kd.report.where_figure import where_figure
 
@@ -45,7 +37,11 @@ def frames() -> dict[str, pd.DataFrame]:
     forms = [{"form": form, "reading": "relative", "network": "teacher", "cells": cells, "pointing": 0.3, "inside": 0.2,
               "auprc": 0.1, "empty": 0.0, "chosen": form == "layercam16"}
              for form, cells in (("plain", 5), ("layercam16", 10))]  # fmt: skip
-    rows = (forms, [], maps, [difference], likeness)
+    faithful = [{"arm": arm, "kind": "network", "measure": measure, **row(0.2)}
+                for arm in ("teacher", "student", "random map")
+                for measure in ("deletion", "insertion", "road", "randomised_rank", "stable")]  # fmt: skip
+    drain = [{"arm": arm, "kind": "drain painted out", "measure": "drain_share", **row(0.31)} for arm in STYLES]
+    rows = (forms, [], maps, [difference], likeness, faithful, drain)
     return {name: pd.DataFrame(each, columns=list(COLUMNS[name])) for name, each in zip(COLUMNS, rows, strict=True)}
 
 
@@ -92,6 +88,16 @@ def test_a_difference_of_one_training_is_not_tested(frames):
     assert "not tested: one training" in table.html()
 
 
+def test_faithfulness_and_the_drain_have_a_row_per_network(frames):
+    html = faithful_table(frames, STYLES).html()
+    assert html.count("<tr>") == 4
+    assert "Control: random map" in html
+    table = drain_table(frames, STYLES)
+    assert table is not None
+    assert table.html().count("0.310") == 2
+    assert drain_table({**frames, "drain.csv": frames["drain.csv"].iloc[:0]}, STYLES) is None
+
+
 def test_the_chosen_form_is_marked(frames):
     table = form_table(frames)
     assert table is not None
@@ -112,5 +118,7 @@ def test_without_places_there_is_no_answer_but_agreement(frames):
     assert not measured(empty)
     assert answer(empty, STYLES) == ""
     assert [table.caption for table in tables(empty, STYLES, LABELS)] == [
-        "Does the student look where its teacher looks?"
+        "Does the student look where its teacher looks?",
+        "Are the maps faithful and stable?",
+        "Does the network look at the chest drain?",
     ]
