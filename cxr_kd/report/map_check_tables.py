@@ -24,16 +24,6 @@ FAITHFUL = {
     "randomised_rank": "Scrambled (lower)",
     "stable": "Stable",
 }
-FORM_TITLES.get(str(form), str(form)), "chosen" if chosen else "", strong=chosen)
-        rows.append([name, READINGS[str(reading)], " or ".join(f"{n} x {n}" for n in cells), *means])
-    note = (
-        "Means over the study's networks, first seed, on marked validation images. The highest sum of pointing game "
-        "and evidence inside is chosen, for all networks alike. Empty: share of maps without any evidence. Values: "
-        "explanations/forms.csv."
-    )
-    columns = ("Map", "Evidence is", "Cells", "Pointing game", "Evidence inside", "AUPRC", "Empty")
-    return Table("Which form of map finds the most", columns, rows, note, frozenset({0, 1, 2}))
-
 
 FORM_TITLES = {
     "plain": "The network's own grid",
@@ -139,6 +129,17 @@ def form_table(frames: Frames) -> Table | None:
         cells = sorted({int(cells) for cells in own["cells"]})
         means = (f"{own[measure].mean():.3f}" for measure in ("pointing", "inside", "auprc", "empty"))
         chosen = bool(own["chosen"].any())
-        name = Cell(def bounds(row: Mapping[Any, Any]) -> tuple[float, float, float]:
+        name = Cell(FORM_TITLES.get(str(form), str(form)), "chosen" if chosen else "", strong=chosen)
+        rows.append([name, READINGS[str(reading)], " or ".join(f"{n} x {n}" for n in cells), *means])
+    note = (
+        "Means over the study's networks, first seed, on marked validation images. The highest sum of pointing game "
+        "and evidence inside is chosen, for all networks alike. Empty: share of maps without any evidence. Values: "
+        "explanations/forms.csv."
+    )
+    columns = ("Map", "Evidence is", "Cells", "Pointing game", "Evidence inside", "AUPRC", "Empty")
+    return Table("Which form of map finds the most", columns, rows, note, frozenset({0, 1, 2}))
+
+
+def bounds(row: Mapping[Any, Any]) -> tuple[float, float, float]:
     """Return the estimate of a row and its interval."""
     return float(row["estimate"]), float(row["low"]), float(row["high"])
