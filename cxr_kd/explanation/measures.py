@@ -3,7 +3,13 @@
 PLACE_MEASURES = ("pointing", "inside", "auprc", "empty", "iou", "iobb")  # `localisation`
 LIKENESS_MEASURES = ("rank", "top", "distance")  # `similarity`
 FAITHFUL_MEASURES = ("deletion", "insertion", "road", "randomised_rank", "stable")  # `checks`
-DRAIN_MEASURES = ("drain_share", "drain_area", "pneumothorax_share", "pneumothorax_area", "drain_effect")  # `shortcut`
+DRAIN_MEASURES = (
+    "drain_share",
+    "drain_area",
+    "ideal_drain_share",
+    "pneumothorax_share",
+    "drain_effect_sd",
+)  # `shortcut`
 BOUNDED = frozenset({*PLACE_MEASURES, "top"})  # from 0 to 1
 
 # What is painted in a phantom to see what a drain does (`shortcut`).

@@ -25,7 +25,7 @@ from cxr_kd.explanation.measures import DRAIN_KINDS, PAINTED_IN_WELL
 from cxr_kd.explanation.pairs import at_size
 
 FINDING, TRUTH, DRAIN = "Pneumothorax", "truth:Pneumothorax", "drain"
-MEASURES = ("drain_share", "pneumothorax_share", "drain_effect")
+MEASURES = ("drain_share", "pneumothorax_share", "drain_effect", "drain_effect_sd")
 REFERENCES = ("drain_area", "pneumothorax_area", "ideal_drain_share")  # what the shares are read against
 COLUMNS = ("image_id", "patient_id", "kind", *MEASURES, *REFERENCES, "logit_with", "logit_without")
 NOTICED = 8  # of 255 grey levels; the edges of a drain that differ by less cannot be seen in the film's noise
@@ -56,6 +56,9 @@ def shortcut(
         drain_effect: logit with the drain minus logit without it, in logits, any sign. 0 is best: the network ignores
             the drain; above 0 it takes the drain for a sign of pneumothorax. In PAINTED_OUT it is what the logit loses
             when the drain is painted out, in the other kinds what it gains when the drain is painted in.
+        drain_effect_sd: drain_effect in standard deviations (n - 1) of `logit_without` over the images of
+            PAINTED_IN_WELL, which show neither drain nor pneumothorax. Networks differ in the scale of their logits, so
+            compare teacher and student by this. NaN if there are fewer than two such images, or their logits are equal.
         logit_with, logit_without: the two logits.
 
     `reading` says what counts as evidence (`localisation.read`). The frame has no rows if no image is of these kinds.
@@ -69,7 +72,9 @@ def shortcut(
     rows: list[dict[str, Any]] = []
     for start in range(0, len(chosen), IMAGES):
         rows += _rows(explain, data, chosen.iloc[start : start + IMAGES], reading)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    spread = frame.loc[frame["kind"] == PAINTED_IN_WELL, "logit_without"].astype(float).std()
+    return frame.assign(drain_effect_sd=frame["drain_effect"] / (spread if spread > 0 else np.nan))
 
 
 def drain_pixels(with_drain: np.ndarray, without: np.ndarray) -> np.ndarray:

@@ -98,8 +98,8 @@ def drain_table(frames: Frames, styles: Styles) -> Table | None:
     if not shown:
         return None
     asked = [(PAINTED_OUT, "drain_share", False), (PAINTED_OUT, "drain_area", False),
-             (PAINTED_OUT, "pneumothorax_share", False), (PAINTED_OUT, "pneumothorax_area", False),
-             *((kind, "drain_effect", True) for kind in DRAIN_KINDS)]  # fmt: skip
+             (PAINTED_OUT, "ideal_drain_share", False), (PAINTED_OUT, "pneumothorax_share", False),
+             *((kind, "drain_effect_sd", True) for kind in DRAIN_KINDS)]  # fmt: skip
 
     def cell(style: ArmStyle, kind: str, measure: str, signed: bool) -> Cell | str:
         row = cells.get((style.arm, kind, measure))
@@ -109,13 +109,15 @@ def drain_table(frames: Frames, styles: Styles) -> Table | None:
     counts = {kind: next((r["pairs"] for (_, k, _), r in cells.items() if k == kind), 0) for kind in DRAIN_KINDS}
     note = (
         "A chest drain treats a pneumothorax, so a network can call treated ones by the drain (a shortcut). Each image "
-        "is drawn twice, with and without its drain. Share on the drain: of the evidence for pneumothorax, beside the "
-        "drain's share of the image (chance). Effect: the logit with the drain minus the logit without it; 0: the "
-        f"network ignores the drain. Images: {', '.join(f'{kind} {count:,}' for kind, count in counts.items())}. "
+        "is drawn twice, with and without its drain. Evidence on the drain: share of the evidence for pneumothorax, beside "
+        "the drain's share of the image (chance), and what a map of exactly the pneumothorax would have there, because "
+        "the drain lies partly in it. Effect: the logit with the drain minus the logit without it, in standard "
+        "deviations of the network's logits of images with neither; 0: the network ignores the drain. Images: "
+        f"{', '.join(f'{kind} {count:,}' for kind, count in counts.items())}. "
         "Values: explanations/drain.csv."
     )
-    heads = ("Network", "Evidence on the drain", "Its share of the image", "Evidence on the pneumothorax",
-             "Its share of the image", *(f"Effect: {kind}" for kind in DRAIN_KINDS))  # fmt: skip
+    heads = ("Network", "Evidence on the drain", "Chance", "Of a map of the pneumothorax",
+             "Evidence on the pneumothorax", *(f"Effect: {kind}" for kind in DRAIN_KINDS))  # fmt: skip
     return Table("Does the network look at the chest drain?", heads, rows, note)
 
 
