@@ -189,7 +189,6 @@ def test_the_hygiene_check_sees_outputs_and_misplaced_parameters(tmp_path):
 LONGEST_MODULE, LONGEST_FUNCTION = 250, 60  # lines; a function's after its first line
 # Direct dependencies that no code imports, and why they are declared.
 NOT_IMPORTED = {
-    "grad-cam": "ordered; the tests compare maps with it",
     "jsonschema": "an upper limit: nbformat loads it, and later versions are slow to import",
     "jupyterlab": "make lab starts it as a module",
     "python-gdcm": "imported as gdcm",
