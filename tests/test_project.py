@@ -199,6 +199,7 @@ IMPORTED_AS = {
     "grad-cam": "pytorch_grad_cam",
     "pillow": "PIL",
     "pyyaml": "yaml",
+    "scikit-image": "skimage",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -17,6 +18,22 @@ from cxr_kd.models.classifier import CxrClassifier
 # Images (B, 1, S, S), as a classifier takes them -> logits (B, L) and signed evidence (B, L, h, w), in the order of the
 # model's findings. What measures maps takes any of these, so that every method and every grid is measured alike.
 Explainer = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+def of_pairs(
+    explain: Explainer, images: torch.Tensor, rows: np.ndarray, columns: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits (P,) and evidence (P, h, w) of P pairs: the image in a row of `images`, the finding in a column.
+
+    An explainer for which every finding costs a backward pass can say how to do only these: its attribute `of_pairs`
+    takes the pairs' images (P, 1, S, S) and columns.
+    """
+    own = getattr(explain, "of_pairs", None)
+    if own is not None:
+        found: tuple[torch.Tensor, torch.Tensor] = own(images[rows], columns)
+        return found
+    logits, evidence = explain(images)
+    return logits[rows, columns], evidence[rows, columns]
 
 
 def one_pass(model: CxrClassifier) -> Explainer:

@@ -78,6 +78,8 @@ def _in_pieces(explain: Explainer, most: int) -> Explainer:
         logits, evidence = zip(*map(explain, images.split(most)), strict=True)
         return torch.cat(logits), torch.cat(evidence)
 
+    if hasattr(explain, "of_pairs"):
+        setattr(in_pieces, "of_pairs", explain.of_pairs)  # noqa: B010  (`cam.of_pairs`)
     return in_pieces
 
 

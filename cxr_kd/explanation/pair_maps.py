@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cxr_kd.data.prepare import Prepared
-from cxr_kd.explanation.cam import Explainer
+from cxr_kd.explanation.cam import Explainer, of_pairs
 from cxr_kd.explanation.pairs import Pairs
 
 
@@ -30,10 +30,9 @@ def pair_maps(explain: Explainer, pairs: Pairs, data: Prepared) -> PairMaps:
     maps, logits = [], []
     for which, rows, images in pairs.batches(data):
         with torch.inference_mode():
-            of_all, evidence = explain(images)
-        columns = pairs.columns[which]
-        maps.append(evidence[rows, columns].float().numpy())
-        logits.append(of_all[rows, columns].float().numpy())
+            own, evidence = of_pairs(explain, images, rows, pairs.columns[which])
+        maps.append(evidence.float().numpy())
+        logits.append(own.float().numpy())
     if not maps:
         return PairMaps(np.empty((0, 1, 1), np.float32), np.empty(0, np.float32))
     return PairMaps(np.concatenate(maps), np.concatenate(logits))

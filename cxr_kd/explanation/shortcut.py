@@ -19,7 +19,7 @@ import torch
 
 from cxr_kd.data.images.resize import resized
 from cxr_kd.data.prepare import Prepared
-from cxr_kd.explanation.cam import Explainer
+from cxr_kd.explanation.cam import Explainer, of_pairs
 from cxr_kd.explanation.localisation import Reading, enlarged, read
 from cxr_kd.explanation.measures import DRAIN_KINDS, PAINTED_IN_WELL
 from cxr_kd.explanation.pairs import at_size
@@ -133,8 +133,9 @@ def _of_finding(explain: Explainer, data: Prepared, versions: np.ndarray) -> tup
     found = []
     for images in versions:
         with torch.inference_mode():
-            logits, evidence = explain(torch.from_numpy(images).unsqueeze(1))
-        found.append((logits[:, column].float().numpy(), evidence[:, column].float().numpy()))
+            rows, columns = np.arange(len(images)), np.full(len(images), column)
+            logits, evidence = of_pairs(explain, torch.from_numpy(images).unsqueeze(1), rows, columns)
+        found.append((logits.float().numpy(), evidence.float().numpy()))
     return np.stack([logits for logits, _ in found]), found[0][1]
 
 

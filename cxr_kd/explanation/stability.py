@@ -13,7 +13,7 @@ import torch
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.distill.map_losses import on_one_grid
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import Explainer
+from cxr_kd.explanation.cam import Explainer, of_pairs
 from cxr_kd.explanation.localisation import enlarged
 from cxr_kd.explanation.pairs import Pairs
 from cxr_kd.explanation.similarity import Likeness, likeness, rank_correlation
@@ -103,7 +103,7 @@ def _similarity(first: np.ndarray, second: np.ndarray) -> MapSimilarity:
 
 def _maps(explain: Explainer, images: torch.Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        return explain(images)[1][rows, columns].float().numpy()
+        return of_pairs(explain, images, rows, columns)[1].float().numpy()
 
 
 def _followed(plain: np.ndarray, after: np.ndarray, size: int, shift: tuple[int, int]) -> np.ndarray:

@@ -110,8 +110,8 @@ def drain_table(frames: Frames, styles: Styles) -> Table | None:
     note = (
         "A chest drain treats a pneumothorax, so a network can call treated ones by the drain (a shortcut). Each image "
         "is drawn twice, with and without its drain. Evidence on the drain: share of the evidence for pneumothorax, "
-        "beside the drain's share of the image (chance), and what a map of exactly the pneumothorax would have there, because "
-        "the drain lies partly in it. Effect: the logit with the drain minus the logit without it, in standard "
+        "beside the drain's share of the image (chance), and what a map of exactly the pneumothorax would have there, "
+        "because the drain lies partly in it. Effect: the logit with the drain minus the logit without it, in standard "
         "deviations of the network's logits of images with neither; 0: the network ignores the drain. Images: "
         f"{', '.join(f'{kind} {count:,}' for kind, count in counts.items())}. "
         "Values: explanations/drain.csv."

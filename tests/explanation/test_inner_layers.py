@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
+from cxr_kd.explanation import grids
+from cxr_kd.explanation.cam import of_pairs
 from cxr_kd.explanation.cam_family import explainer
 from cxr_kd.explanation.inner_layers import find_layer, layer_cam_at
 from cxr_kd.explanation.last_map_cams import layer_cam
@@ -75,3 +77,15 @@ def test_a_planted_in_place_operation_is_caught():
     model = CxrClassifier("planted", FINDINGS, SIZE, backbone, LinearHead(4, 2), mean=(0.5,) * 3, std=(0.5,) * 3)
     with pytest.raises(ModelError, match=r"planted: a layer changes the output of 'backbone\.0' in place"):
         explainer(model.eval(), "layercam8")(radiographs())
+
+
+def test_pairs_alone_have_the_maps_that_all_findings_have():
+    torch.manual_seed(0)
+    model = build("eeea_net_c2", ("Mass", "Nodule", "Edema"), image_size=64).eval()
+    images, rows, columns = torch.rand(2, 1, 64, 64), np.array([0, 0, 1]), np.array([2, 0, 1])
+    explain = grids.explainer(model, "layercam16")
+    with torch.inference_mode():
+        logits, evidence = explain(images)
+        own_logits, own = of_pairs(explain, images, rows, columns)
+    torch.testing.assert_close(own_logits, logits[rows, columns])
+    torch.testing.assert_close(own, evidence[rows, columns])
