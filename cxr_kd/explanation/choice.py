@@ -49,9 +49,11 @@ def compare_forms(
             continue
         for name, explain in explainers.items():
             found = pair_maps(explain, pairs, data)
+            places = pairs.place(slice(None))
+            auprc = float(where(found.maps, places).auprc.mean())  # the same for every reading, and slow
             for reading in READINGS:
-                measured = where(found.maps, pairs.place(slice(None)), reading)
-                means = {key: float(np.nan_to_num(value).mean()) for key, value in measured.columns().items()}
+                measured = where(found.maps, places, reading, rank=False).columns()
+                means = {key: float(np.nan_to_num(value).mean()) for key, value in measured.items()} | {"auprc": auprc}
                 rows.append({"form": form, "reading": reading, "network": name, "cells": found.grid[0], **means})
     if not rows:
         raise ModelError(f"explanation: forms: no form of {', '.join(forms)} suits every network; add plain")

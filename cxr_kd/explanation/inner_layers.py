@@ -21,6 +21,8 @@ from cxr_kd.errors import ModelError
 from cxr_kd.explanation.cam import Explainer
 from cxr_kd.models.classifier import CxrClassifier
 
+PAIRS_AT_ONCE = 16  # pairs of an image and a finding in one pass: its graph holds every map above the layer
+
 
 @dataclass(frozen=True)
 class InnerLayer:
@@ -64,6 +66,14 @@ def layer_cam_at(model: CxrClassifier, stride: int) -> Explainer:
         return logits.detach(), layer.side**2 * torch.stack(evidence, dim=1)
 
     def of_pairs(images: torch.Tensor, columns: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = [
+            of_some(images[start : start + PAIRS_AT_ONCE], columns[start : start + PAIRS_AT_ONCE])
+            for start in range(0, len(images), PAIRS_AT_ONCE)
+        ]
+        logits, evidence = zip(*parts, strict=True)
+        return torch.cat(logits), torch.cat(evidence)
+
+    def of_some(images: torch.Tensor, columns: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         # No image affects another, so the gradient of the sum holds each image's own: one backward pass for all pairs.
         with torch.inference_mode(False), torch.enable_grad():
             logits, output = _from_layer(model, layer, images.clone())
