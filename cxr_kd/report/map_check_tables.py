@@ -76,7 +76,10 @@ def faithful_table(frames: Frames, styles: Styles) -> Table:
     cells = {(row["arm"], row["measure"]): row for row in frames["faithful.csv"].to_dict("records")}
     heads = [*((arm, Cell(style.label, style=style)) for arm, style in styles.items() if (arm, "road") in cells)]
     heads.append((RANDOM, Cell("Control: random map")))
-    rows = [[head, *(estimate(*bounds(cells[arm, measure])) for measure in FAITHFUL)] for arm, head in heads]
+    rows = [
+        [head, *(estimate(*bounds(cells[arm, measure]), signed=measure == "road") for measure in FAITHFUL)]
+        for arm, head in heads
+    ]
     first = cells[heads[0][0], "deletion"]
     note = (
         "Deletion: mean probability of the finding while the marked pixels are blurred first (lower is better). "

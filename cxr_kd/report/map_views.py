@@ -109,7 +109,7 @@ def _further(frames: Frames) -> dict[str, dict[str, Cell]]:
         "Evidence on drain (lower)": drain[(drain["measure"] == "drain_share") & (drain["kind"] == PAINTED_OUT)],
     }
     return {
-        head: {str(row["arm"]): estimate(*bounds(row)) for row in frame.to_dict("records")}
+        head: {str(row["arm"]): estimate(*bounds(row), signed=head == "ROAD") for row in frame.to_dict("records")}
         for head, frame in found.items()
         if len(frame)
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,10 +16,14 @@ from cxr_kd.errors import DataError
 from cxr_kd.explanation.examples import Example, choose_examples, marked_place
 from cxr_kd.files import write_json, written_whole
 from cxr_kd.report.data_figures import Picture
+from cxr_kd.report.map_check_tables import FORM_TITLES, READINGS
 from cxr_kd.report.map_figures import explanation
 from cxr_kd.report.style import arm_styles, finding_name, to_png
 from cxr_kd.study import Study
 from cxr_kd.study.data_settings import Intensity
+
+if TYPE_CHECKING:
+    from cxr_kd.explanation.choice import Choice  # loads torch
 
 
 def keep(figure: Figure, path: Path) -> Figure:
@@ -87,22 +91,23 @@ def _picture_of(table: CxrTable, row: Mapping[Any, Any], image: np.ndarray) -> P
     return Picture(image, finding_name(found[0]) + more if found else healthy, places, masks)
 
 
-def write_explanations(study: Study, data: Prepared, examples: Sequence[Example]) -> Figure:
-    """Write the figure of maps and its caption for the report; return the figure."""
+def write_explanations(study: Study, data: Prepared, examples: Sequence[Example], choice: Choice) -> Figure:
+    """Write the figure of maps, made as `choice` says, and its caption for the report; return the figure."""
     folder = study.runs_folder / "explanations"
     figure = keep(explanation(examples, arm_styles(study)), folder / "examples.png")
-    write_json(folder / "explanations.json", [{"file": "examples.png", "caption": caption(data, examples)}])
+    write_json(folder / "explanations.json", [{"file": "examples.png", "caption": caption(data, examples, choice)}])
     return figure
 
 
-def caption(data: Prepared, examples: Sequence[Example]) -> str:
+def caption(data: Prepared, examples: Sequence[Example], choice: Choice) -> str:
     """Return the caption of a figure of maps for the report."""
     rows, columns = next(iter(examples[0].maps.values())).shape
     kind = "phantoms" if data.table.kind == "phantom" else "radiographs"
     marked = sum(example.place is not None for example in examples)
     return (
         f"{len(examples)} test {kind}, chosen at random among those with the finding. Its place is known, and "
-        f"outlined, in {marked} of them. Maps have {rows} x {columns} cells and share one scale."
+        f"outlined, in {marked} of them. Maps: {FORM_TITLES[choice.form]}, {rows} x {columns} cells; evidence is "
+        f"{READINGS[choice.reading]}. One scale for all; 2 % of the cells are above its end."
     )
 
 
