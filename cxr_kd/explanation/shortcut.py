@@ -66,7 +66,8 @@ def shortcut(
     Returns:
         None if the data set cannot show both versions, or pneumothorax is not among the findings.
     """
-    if data.table.drain_versions is None or FINDING not in data.table.findings:
+    table = data.table
+    if table.drain_versions is None or table.masks is None or FINDING not in table.findings:
         return None
     chosen = _chosen(data, limit, seed)
     rows: list[dict[str, Any]] = []
