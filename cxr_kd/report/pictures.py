@@ -1,5 +1,7 @@
 """Figures and pictures that notebooks write to files for the report."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
