@@ -12,11 +12,10 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.errors import ModelError
 from cxr_kd.explanation.grids import explainer
 from cxr_kd.explanation.localisation import READINGS, Reading, where
+from cxr_kd.explanation.measures import CHOICE_COLUMNS
 from cxr_kd.explanation.pair_maps import pair_maps
 from cxr_kd.explanation.pairs import Pairs
 from cxr_kd.models.classifier import CxrClassifier
-
-CHOICE_COLUMNS = ("form", "reading", "network", "cells", "pointing", "inside", "auprc", "empty", "chosen")
 
 
 @dataclass(frozen=True)

@@ -100,28 +100,26 @@ class _DenseConv(nn.Module):
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
-class _DenseMaxPool(nn.Module):
-    """Max pooling at another stride, dilation and padding; what is outside the map is never the maximum."""
+class _DensePool(nn.Module):
+    """Pooling at another stride, dilation and padding."""
 
     def __init__(
         self, kernel: tuple[int, int], padding: list[int], stride: tuple[int, int], dilation: tuple[int, int]
     ) -> None:
         super().__init__()
         self.kernel, self.padding, self.stride, self.dilation = kernel, padding, stride, dilation
+
+
+class _DenseMaxPool(_DensePool):
+    """Max pooling at another stride, dilation and padding; what is outside the map is never the maximum."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         padded = F.pad(x, self.padding, value=-torch.inf)
         return F.max_pool2d(padded, self.kernel, self.stride, 0, self.dilation)
 
 
-class _DenseAvgPool(nn.Module):
+class _DenseAvgPool(_DensePool):
     """Average pooling at another stride, dilation and padding; what is outside the map counts as 0."""
-
-    def __init__(
-        self, kernel: tuple[int, int], padding: list[int], stride: tuple[int, int], dilation: tuple[int, int]
-    ) -> None:
-        super().__init__()
-        self.kernel, self.padding, self.stride, self.dilation = kernel, padding, stride, dilation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # torch's average pooling has no dilation: the mean of as many moved maps as the kernel has places.

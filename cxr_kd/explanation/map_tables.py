@@ -17,6 +17,7 @@ from cxr_kd.evaluation.patient_means import patient_mean
 from cxr_kd.evaluation.resampling import ALPHA, holm
 from cxr_kd.explanation.measures import (
     BOUNDED,
+    CHOICE_COLUMNS,
     DRAIN_MEASURES,
     FAITHFUL_MEASURES,
     LIKENESS_MEASURES,
@@ -34,7 +35,7 @@ NOTEBOOK, FOLDER = "06_explain", "explanations"
 SIZES = ((0.02, "below 2 %"), (0.08, "2 to 8 %"), (1.01, "above 8 %"))  # of the image: upper bound, name
 _ESTIMATE = ("estimate", "low", "high", "interval", "pairs", "patients")
 COLUMNS = {  # file in the folder FOLDER -> its columns
-    "forms.csv": ("form", "reading", "network", "cells", "pointing", "inside", "auprc", "empty", "chosen"),
+    "forms.csv": CHOICE_COLUMNS,
     "thresholds.csv": ("arm", "seed", "threshold"),
     "maps.csv": ("arm", "kind", "by", "group", "measure", *_ESTIMATE),
     "differences.csv": ("first", "second", "measure", "difference", "low", "high", "interval", "p", "p_holm", "shown"),

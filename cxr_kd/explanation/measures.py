@@ -10,6 +10,7 @@ DRAIN_MEASURES = (
     "pneumothorax_share",
     "drain_effect_sd",
 )  # `shortcut`
+CHOICE_COLUMNS = ("form", "reading", "network", "cells", "pointing", "inside", "auprc", "empty", "chosen")  # `choice`
 BOUNDED = frozenset({*PLACE_MEASURES, "top"})  # from 0 to 1
 
 # What is painted in a phantom to see what a drain does (`shortcut`).
