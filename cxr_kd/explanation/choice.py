@@ -32,19 +32,24 @@ def compare_forms(
     data: Prepared,
     forms: Sequence[str],
     say: Callable[[str], None] = print,
+    *,
+    form: str | None = None,
 ) -> pd.DataFrame:
     """Return the mean measures of every form and reading on validation pairs, for each network (CHOICE_COLUMNS).
 
     The rule: the chosen form and reading have the highest `inside` plus `pointing`, averaged over the networks. An
-    empty map counts as 0 in both. Of equal ones, the first is chosen, so forms are listed with the cheapest first. A
-    form that one of the networks cannot have is left out, and `say` gets the reason. Raises ModelError if none is left.
+    empty map counts as 0 in both. Of equal ones, the first is chosen, so forms are listed with the cheapest first. With
+    `form`, only the reading is chosen. A form that one of the networks cannot have is left out, and `say` gets the
+    reason. Raises ModelError if none is left, or if `form` is left out.
     """
     rows = []
-    for form in forms:
+    for each in forms:
         try:
-            explainers = {name: explainer(model, form) for name, model in networks.items()}
+            explainers = {name: explainer(model, each) for name, model in networks.items()}
         except ModelError as error:
-            say(f"maps of the form {form} are left out: {error}")
+            if each == form:
+                raise
+            say(f"maps of the form {each} are left out: {error}")
             continue
         for name, explain in explainers.items():
             found = pair_maps(explain, pairs, data)
@@ -53,13 +58,13 @@ def compare_forms(
             for reading in READINGS:
                 measured = where(found.maps, places, reading, rank=False).columns()
                 means = {key: float(np.nan_to_num(value).mean()) for key, value in measured.items()} | {"auprc": auprc}
-                rows.append({"form": form, "reading": reading, "network": name, "cells": found.grid[0], **means})
+                rows.append({"form": each, "reading": reading, "network": name, "cells": found.grid[0], **means})
     if not rows:
         raise ModelError(f"explanation: forms: no form of {', '.join(forms)} suits every network; add plain")
     frame = pd.DataFrame(rows)
     score = (frame["inside"] + frame["pointing"]).groupby([frame["form"], frame["reading"]], sort=False).mean()
-    best = score.idxmax()
-    chosen = [(form, reading) == best for form, reading in zip(frame["form"], frame["reading"], strict=True)]
+    best = (score if form is None else score.loc[[form]]).idxmax()
+    chosen = [pair == best for pair in zip(frame["form"], frame["reading"], strict=True)]
     return frame.assign(chosen=chosen)[list(CHOICE_COLUMNS)]
 
 

@@ -11,7 +11,7 @@ import torch
 from cxr_kd.errors import ModelError
 from cxr_kd.explanation.cam import Explainer, one_pass
 from cxr_kd.explanation.dense import atrous
-from cxr_kd.explanation.inner_layers import layer_cam_at
+from cxr_kd.explanation.inner_layers import features_at, layer_cam_at
 from cxr_kd.explanation.stitch import cell_shifts, moved, stitched
 from cxr_kd.models.classifier import CxrClassifier
 
@@ -22,7 +22,8 @@ class Form:
 
     `finer`: cells per side, as a multiple of the network's own (for LayerCAM, of those of a network of stride 32).
     `passes`: what the maps of an image cost, in words. `images_at_once`: images in one forward pass, so that memory
-    does not depend on the batch that is asked for.
+    does not depend on the batch that is asked for. `features`: the map (B, K, h, w) whose cells are shown, of images
+    (B, 1, S, S).
     """
 
     name: str
@@ -31,6 +32,7 @@ class Form:
     passes: str
     images_at_once: int
     make: Callable[[CxrClassifier], Explainer]
+    features: Callable[[CxrClassifier], Callable[[torch.Tensor], torch.Tensor]] = lambda model: model.features
 
 
 def explainer(model: CxrClassifier, form: Form | str) -> Explainer:
@@ -113,6 +115,7 @@ def _inner(stride: int) -> Form:
         passes="one plain pass, and for each finding a backward pass down to that layer",
         images_at_once=32,
         make=lambda model: layer_cam_at(model, stride),
+        features=lambda model: features_at(model, stride),
     )
 
 

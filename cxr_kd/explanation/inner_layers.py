@@ -86,6 +86,25 @@ def layer_cam_at(model: CxrClassifier, stride: int) -> Explainer:
     return explain
 
 
+def features_at(model: CxrClassifier, stride: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the function from images (B, 1, S, S) to the map (B, K, h, w) that `layer_cam_at` reads; differentiable.
+
+    Raises ModelError if the network has no layer of this stride.
+    """
+    layer = find_layer(model, stride)
+
+    def features(images: torch.Tensor) -> torch.Tensor:
+        caught: list[torch.Tensor] = []
+        hook = model.backbone.get_submodule(layer.name).register_forward_hook(lambda *seen: caught.append(seen[-1]))
+        try:
+            model(images)
+        finally:
+            hook.remove()
+        return layer.as_map(caught[0])
+
+    return features
+
+
 def find_layer(model: CxrClassifier, stride: int) -> InnerLayer:
     """Return the last layer with one cell per `stride` pixels that all information passes. Raises ModelError if none.
 

@@ -22,6 +22,7 @@ from cxr_kd.explanation.measures import (
     FAITHFUL_MEASURES,
     LIKENESS_MEASURES,
     PLACE_MEASURES,
+    THRESHOLD_COLUMNS,
 )
 from cxr_kd.files import write_csv, written_whole
 from cxr_kd.study import Study
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
 
 NOTEBOOK, FOLDER = "06_explain", "explanations"
 SIZES = ((0.02, "below 2 %"), (0.08, "2 to 8 %"), (1.01, "above 8 %"))  # of the image: upper bound, name
+COMPARED = ("pointing", "specific", "moved", "inside", "auprc", "iou")  # of the measures of single networks
 _ESTIMATE = ("estimate", "low", "high", "interval", "pairs", "patients")
 COLUMNS = {  # file in the folder FOLDER -> its columns
     "forms.csv": CHOICE_COLUMNS,
-    "thresholds.csv": ("arm", "seed", "threshold"),
+    "thresholds.csv": THRESHOLD_COLUMNS,
     "maps.csv": ("arm", "kind", "by", "group", "measure", *_ESTIMATE),
     "differences.csv": ("first", "second", "measure", "difference", "low", "high", "interval", "p", "p_holm", "shown"),
     "likeness.csv": ("arm", "with", "of", "measure", *_ESTIMATE),
@@ -161,7 +163,7 @@ def _differences(study: Study, places: pd.DataFrame, likeness: pd.DataFrame) -> 
     rows = []
     for first, second in compared_maps(study):
         teachers = {teacher.arm for teacher in study.teacher_runs(all_arms(study)[second][0])[:1]}
-        sources: list[tuple[pd.DataFrame, Sequence[str]]] = [(places, ("pointing", "inside", "auprc", "iou"))]
+        sources: list[tuple[pd.DataFrame, Sequence[str]]] = [(places, COMPARED)]
         if len(likeness):
             with_teacher = likeness[(likeness["with"] == "teacher") & likeness["of"].isin(teachers)]
             sources.append((with_teacher, ("rank",)))

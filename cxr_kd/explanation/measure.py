@@ -17,17 +17,19 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.explanation import controls
 from cxr_kd.explanation.checks import drain_rows, faithful_values, random_map_values
 from cxr_kd.explanation.choice import Choice, chosen, compare_forms
-from cxr_kd.explanation.grids import explainer
+from cxr_kd.explanation.grids import explainer, parse
 from cxr_kd.explanation.localisation import THRESHOLDS, best_threshold, ceiling, overlaps, where
-from cxr_kd.explanation.measures import CEILING, PLACE_MEASURES, RANDOM, UNTRAINED
+from cxr_kd.explanation.measures import CEILING, PLACE_MEASURES, RANDOM, THRESHOLD_COLUMNS, UNTRAINED
 from cxr_kd.explanation.pair_maps import PairMaps, pair_maps
 from cxr_kd.explanation.pairs import Pairs, marked_pairs, positive_pairs
+from cxr_kd.explanation.placement import displacement, moved_hits, peaks, specific
 from cxr_kd.explanation.similarity import likeness
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, arms_of
 from cxr_kd.study.runs import Run
 from cxr_kd.training.finished_run import load_run
 
+LOOK_IMAGES = 16  # validation images that `placement.displacement` is measured on
 TRAINING_PAIRS = 400  # images of the training side whose places the control `mean place` is made of
 Say = Callable[[str], None]
 
@@ -37,8 +39,9 @@ class Measured:
     """The measures of a study's maps.
 
     choice: the form of map. comparison: `choice.compare_forms`; empty if no place is known. thresholds: one row per
-    network and seed: arm, seed, threshold (share of the map's maximum, chosen on validation images). values: one row
-    per arm, seed and pair, with the columns arm, kind ("network", "control" or "ceiling"), seed, image_id, patient_id,
+    network and seed: THRESHOLD_COLUMNS, the threshold as a share of the map's maximum, chosen on validation images, and
+    down_px, right_px: how far from where they are drawn the cells look (`placement.displacement`). values: one row per
+    arm, seed and pair, with the columns arm, kind ("network", "control" or "ceiling"), seed, image_id, patient_id,
     finding, share (of the image that the finding covers) and PLACE_MEASURES; without rows if no place is known.
     likeness: one row per arm, seed and pair: what the maps are compared `with` ("teacher", "chance", "other seed"), and
     the measures of `similarity.Likeness`. faithful: one row per arm, seed and pair of a random part of the pairs:
@@ -63,7 +66,8 @@ def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
         for side in ("validation", "test")
     )
     comparison = _choose(study, data, validation, say)
-    choice = chosen(comparison) if len(comparison) else Choice(study.explanation.forms[0], "relative")
+    settings = study.explanation
+    choice = chosen(comparison) if len(comparison) else Choice(settings.form or settings.forms[0], "relative")
     pairs = test if len(test) else positive_pairs(data, "test", study.explanation.marked_images)
     maps: dict[str, PairMaps] = {}
     seed, perturbed = study.evaluation.seed, study.explanation.perturbed
@@ -80,8 +84,10 @@ def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
             drain.append(drain_rows(model, data, choice, arm, run.seed, limit=perturbed, seed=seed))
             if len(test):
                 threshold = _threshold(pair_maps(explain, validation, data), validation, choice)
-                thresholds.append({"arm": arm, "seed": run.seed, "threshold": THRESHOLDS[threshold]})
-                values = measure_places(maps[run.name].maps, pairs, choice, threshold)
+                down, right = displacement(parse(choice.form).features(model), validation.images(data, LOOK_IMAGES))
+                own = {"threshold": THRESHOLDS[threshold], "down_px": down, "right_px": right}
+                thresholds.append({"arm": arm, "seed": run.seed, **own})
+                values = measure_places(maps[run.name].maps, pairs, choice, threshold, (down, right))
                 frames.append(_rows(pairs, data, arm, "network", run.seed).assign(**values))
     grid = next(iter(maps.values())).grid
     chance = random_map_values(model, grid, part, data, seed=seed)
@@ -91,7 +97,7 @@ def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
     return Measured(
         choice,
         comparison,
-        pd.DataFrame(thresholds, columns=["arm", "seed", "threshold"]),
+        pd.DataFrame(thresholds, columns=list(THRESHOLD_COLUMNS)),
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
         _likeness_rows(study, data, pairs, maps),
         pd.concat(faithful, ignore_index=True),
@@ -100,9 +106,16 @@ def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
     )
 
 
-def measure_places(maps: np.ndarray, pairs: Pairs, choice: Choice, threshold: int) -> dict[str, np.ndarray]:
-    """Return PLACE_MEASURES of maps (P, h, w), (P,) each; `threshold` is a position in THRESHOLDS."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in PLACE_MEASURES}
+def measure_places(
+    maps: np.ndarray, pairs: Pairs, choice: Choice, threshold: int, looks: tuple[float, float] = (0.0, 0.0)
+) -> dict[str, np.ndarray]:
+    """Return PLACE_MEASURES of maps (P, h, w), (P,) each.
+
+    `threshold` is a position in THRESHOLDS; `looks` is the `placement.displacement` of the maps' cells.
+    """
+    points = peaks(maps, pairs.size, choice.reading)
+    checked = {"specific": specific(points, pairs), "moved": moved_hits(points, pairs, looks)}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in PLACE_MEASURES if name not in checked}
     for start in range(0, len(pairs), 64):
         block = slice(start, start + 64)
         places = pairs.place(block)
@@ -110,7 +123,7 @@ def measure_places(maps: np.ndarray, pairs: Pairs, choice: Choice, threshold: in
         values = where(maps[block], places, choice.reading).columns() | {"iou": iou[:, 0], "iobb": iobb[:, 0]}
         for name, value in values.items():
             found[name].append(value)
-    return {name: np.concatenate([np.empty(0), *parts]) for name, parts in found.items()}
+    return {name: np.concatenate([np.empty(0), *parts]) for name, parts in found.items()} | checked
 
 
 def _choose(study: Study, data: Prepared, validation: Pairs, say: Say) -> pd.DataFrame:
@@ -118,7 +131,7 @@ def _choose(study: Study, data: Prepared, validation: Pairs, say: Say) -> pd.Dat
     if not len(validation):
         return pd.DataFrame()
     networks = {arm: load_run(study, runs[0], data) for arm, runs in arms_of(study).items()}
-    return compare_forms(networks, validation, data, study.explanation.forms, say)
+    return compare_forms(networks, validation, data, study.explanation.forms, say, form=study.explanation.form)
 
 
 def _threshold(found: PairMaps, pairs: Pairs, choice: Choice) -> int:

@@ -1,6 +1,7 @@
 """The names of the measures of maps and of what networks are compared with. It loads nothing, so that reports can."""
 
-PLACE_MEASURES = ("pointing", "inside", "auprc", "empty", "iou", "iobb")  # `localisation`
+# `localisation` and `placement`; `specific` is from -1 to 1, the others from 0 to 1.
+PLACE_MEASURES = ("pointing", "inside", "auprc", "empty", "iou", "iobb", "specific", "moved")
 LIKENESS_MEASURES = ("rank", "top", "distance")  # `similarity`
 FAITHFUL_MEASURES = ("deletion", "insertion", "road", "randomised_rank", "stable")  # `checks`
 DRAIN_MEASURES = (
@@ -11,7 +12,8 @@ DRAIN_MEASURES = (
     "drain_effect_sd",
 )  # `shortcut`
 CHOICE_COLUMNS = ("form", "reading", "network", "cells", "pointing", "inside", "auprc", "empty", "chosen")  # `choice`
-BOUNDED = frozenset({*PLACE_MEASURES, "top"})  # from 0 to 1
+THRESHOLD_COLUMNS = ("arm", "seed", "threshold", "down_px", "right_px")  # `measure.Measured`
+BOUNDED = frozenset({*PLACE_MEASURES, "top"} - {"specific"})  # from 0 to 1
 
 # What is painted in a phantom to see what a drain does (`shortcut`).
 PAINTED_OUT = "drain painted out"

@@ -54,6 +54,11 @@ class Pairs:
         own = (self.image_ids[positions], self.columns[positions], self.patients[positions])
         return Pairs(*own, self.size, places), positions
 
+    def images(self, data: Prepared, most: int) -> torch.Tensor:
+        """Return the first `most` different images of the pairs, uint8 (B, 1, S, S)."""
+        names = list(dict.fromkeys(self.image_ids.tolist()))[:most]
+        return torch.from_numpy(data.cache.pixels(data.cache.rows(names))).unsqueeze(1)
+
     def batches(self, data: Prepared) -> Iterator[tuple[slice, np.ndarray, torch.Tensor]]:
         """Yield (pairs of a batch, their row in the batch's images, images uint8 (B, 1, S, S)), in order."""
         names, starts, rows = np.unique(self.image_ids, return_index=True, return_inverse=True)

@@ -37,6 +37,32 @@ FORM_TITLES = {
 READINGS = {"positive": "what is above 0", "relative": "what is above the map's mean"}
 
 
+def placement_table(frames: Frames, styles: Styles) -> Table:
+    """Return one row per network: the pointing game again if cells stood where they look, and with others' maps."""
+    maps, looks = frames["maps.csv"], frames["thresholds.csv"]
+    overall = maps[maps["by"] == "all"]
+    cells = {(row["arm"], row["measure"]): row for row in overall.to_dict("records")}
+    rows = []
+    for arm, style in styles.items():
+        own = looks[looks["arm"] == arm]
+        if len(own) and (arm, "moved") in cells:
+            away = [f"{own[column].mean():+.0f}" for column in ("down_px", "right_px")]
+            drawn, moved, beyond = (bounds(cells[arm, measure]) for measure in ("pointing", "moved", "specific"))
+            values = (estimate(*drawn), estimate(*moved), estimate(*beyond, signed=True))
+            rows.append([Cell(style.label, style=style), *away, *values])
+    note = (
+        "A cell of a map is drawn at its place on the grid. The pixels that it depends on may lie elsewhere: the "
+        "columns say how far, in px down and right of there, on validation images, mean over seeds (centre of mass of "
+        "the squared gradient of the middle cells). Moved: the pointing game of the same maps, moved by that much. A "
+        "difference that holds only for maps as drawn is one of the grid, not of the networks. The last column is the "
+        "pointing game minus that of the same network's maps of other patients with the same finding. Values: "
+        "explanations/thresholds.csv and maps.csv."
+    )
+    heads = ("Network", "Cells look: px down", "px right", "Pointing game, as drawn", "moved to where they look",
+             "Beyond other patients' maps")  # fmt: skip
+    return Table("Is it the place of the cells, or the usual place of the finding?", heads, rows, note)
+
+
 def agreement_table(frames: Frames, styles: Styles) -> Table | None:
     """Return three rows per student and teacher: agreement of maps, between chance and another seed; None without."""
     frame = frames["likeness.csv"]
@@ -124,24 +150,28 @@ def drain_table(frames: Frames, styles: Styles) -> Table | None:
     return Table("Does the network look at the chest drain?", heads, rows, note)
 
 
-def form_table(frames: Frames) -> Table | None:
-    """Return the forms of map that were compared on validation images: means over the networks; None without marks."""
+def form_table(frames: Frames, styles: Styles) -> Table | None:
+    """Return the forms of map that were compared on validation images, a row each; None without marks."""
     frame = frames["forms.csv"]
     if frame.empty:
         return None
-    rows = []
+    rows, shown = [], [arm for arm in styles if arm in set(frame["network"])]
     for (form, reading), own in frame.groupby(["form", "reading"], sort=False):
         cells = sorted({int(cells) for cells in own["cells"]})
-        means = (f"{own[measure].mean():.3f}" for measure in ("pointing", "inside", "auprc", "empty"))
+        means = (f"{own[measure].mean():.3f}" for measure in ("pointing", "inside", "empty"))
+        of_network = dict(zip(own["network"], own["pointing"], strict=True))
+        hits = (f"{of_network[arm]:.3f}" if arm in of_network else DASH for arm in shown)
         chosen = bool(own["chosen"].any())
         name = Cell(FORM_TITLES.get(str(form), str(form)), "chosen" if chosen else "", strong=chosen)
-        rows.append([name, READINGS[str(reading)], " or ".join(f"{n} x {n}" for n in cells), *means])
+        grid = " or ".join(f"{each} x {each}" for each in cells)
+        rows.append([name, READINGS[str(reading)], grid, *means, *hits])
     note = (
-        "Means over the study's networks, first seed, on marked validation images. The highest sum of pointing game "
-        "and evidence inside is chosen, for all networks alike. Empty: share of maps without any evidence. Values: "
-        "explanations/forms.csv."
+        "On marked validation images, first seed: means over the study's networks, then the pointing game of each. One "
+        "form is used for all networks: the one that the study names, or that with the highest sum of mean pointing "
+        "game and evidence inside. Empty: share of maps without any evidence. Values: explanations/forms.csv."
     )
-    columns = ("Map", "Evidence is", "Cells", "Pointing game", "Evidence inside", "AUPRC", "Empty")
+    columns = ("Map", "Evidence is", "Cells", "Pointing game, mean", "Evidence inside, mean", "Empty",
+               *(styles[arm].label for arm in shown))  # fmt: skip
     return Table("Which form of map finds the most", columns, rows, note, frozenset({0, 1, 2}))
 
 

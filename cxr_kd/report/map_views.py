@@ -20,6 +20,7 @@ from cxr_kd.report.map_check_tables import (
     drain_table,
     faithful_table,
     form_table,
+    placement_table,
 )
 from cxr_kd.report.style import finding_name
 from cxr_kd.report.tables import DASH, Cell, Table, estimate, estimate_text, p_text
@@ -27,9 +28,14 @@ from cxr_kd.report.tables import DASH, Cell, Table, estimate, estimate_text, p_t
 # Column of the tables -> its head. Higher is better, except where the head says otherwise.
 MEASURES = {
     "pointing": "Pointing game",
+    "specific": "Beyond other patients' maps",
     "inside": "Evidence inside",
     "iou": "IoU",
     "auprc": "AUPRC of pixels",
+}
+OTHER_MEASURES = {  # of the table of differences
+    "moved": "Pointing game, cells moved to where they look",
+    "rank": "Rank correlation with the teacher's map",
 }
 CONTROL_NAMES = {
     "random map": "Random map",
@@ -39,13 +45,14 @@ CONTROL_NAMES = {
     "random weights": "Student with random weights",
 }
 HOW_TO_READ = (
-    "Pointing game: share of maps whose highest value lies on the finding. Evidence inside: share of a map's evidence "
-    "that lies on the finding. IoU: overlap of finding and the region above a threshold that was chosen on validation "
-    "images. AUPRC: how well the order of the pixels separates finding from background. All are from 0 to 1; higher "
-    "is better. The controls know nothing of the image's findings. The mean place of the finding is the strongest: "
-    "some findings, such as a large heart, are always at the same place, and a map can be right there without looking. "
-    "What a network sees in the single image shows in findings whose place varies, such as a mass: see the table by "
-    "finding."
+    "Pointing game: share of maps whose highest value lies on the finding. Beyond other patients' maps: the pointing "
+    "game minus that of the same network's maps of other patients with the same finding, -1 to 1. What is above 0 is "
+    "due to the single image; a map that is the same for every patient has 0, however often it hits. Evidence inside: "
+    "share of a map's evidence that lies on the finding. IoU: overlap of finding and the region above a threshold "
+    "that was chosen on validation images. AUPRC: how well the order of the pixels separates finding from "
+    "background. These are from 0 to 1. Higher is better. The controls know nothing of the image's findings. The "
+    "mean place of the finding hits often without looking: some findings, such as a large heart, are always in one "
+    "place."
 )
 HOW_TO_READ_FURTHER = (
     "ROAD: how much more the network loses with the marked pixels than with the others. Scrambled: how like the map is "
@@ -86,7 +93,7 @@ def headline_table(frames: Frames, styles: Styles) -> Table:
     heads += [(name, Cell(f"Control: {text[:1].lower()}{text[1:]}")) for name, text in controls]
     heads += [(CEILING, Cell("Best that the grid allows"))]
     for name, head in heads:
-        own = [estimate(*bounds(values[measure][name])) for measure in MEASURES]
+        own = [estimate(*bounds(values[each][name]), signed=each == "specific") for each in MEASURES]
         rows.append([head, *own, *(further[what].get(name, DASH) for what in further)])
     first = names[next(iter(names))]
     note = (
@@ -140,7 +147,7 @@ def difference_table(frames: Frames, labels: Mapping[str, str]) -> Table | None:
     rows = []
     for row in frames["differences.csv"].to_dict("records"):
         names = f"{labels[row['second']]} minus {labels[row['first']]}"
-        measure = MEASURES.get(row["measure"], "Rank correlation with the teacher's map")
+        measure = MEASURES.get(row["measure"]) or OTHER_MEASURES[row["measure"]]
         verdict = "not tested: one training" if row["interval"] == OVER_PATIENTS else "yes" if row["shown"] else "no"
         value = estimate(row["difference"], row["low"], row["high"], signed=True)
         rows.append([names, measure, value, p_text(row["p_holm"]), verdict])
@@ -159,11 +166,12 @@ def tables(frames: Frames, styles: Styles, labels: Mapping[str, str]) -> Sequenc
     by_group = [group_table(frames, styles, by) for by in ("size", "finding")] if own else []
     optional = [
         difference_table(frames, labels),
+        placement_table(frames, styles) if own else None,
         agreement_table(frames, styles),
         faithful_table(frames, styles),
         drain_table(frames, styles),
         *by_group,
-        form_table(frames),
+        form_table(frames, styles),
     ]
     return [*own, *(table for table in optional if table is not None)]
 

@@ -84,11 +84,11 @@ def probabilities_text(study: Study, cite: Citations) -> str:
 
 def explanations_text(study: Study, cite: Citations) -> str:
     """Return what the maps are, how images were chosen, and how maps were measured."""
-    forms = study.explanation.forms
-    grid = "on the network's own grid" if forms == ("plain",) else f"in the form ({', '.join(forms)}) that was chosen"
+    forms = (study.explanation.form,) if study.explanation.form else study.explanation.forms
+    grid = f"in the form ({', '.join(forms)}) that was chosen on validation images"
+    grid = "on the network's own grid" if forms == ("plain",) else grid if len(forms) > 1 else f"in the form {forms[0]}"
     return (
-        f"Maps are Grad-CAM {cite('gradcam')} at the last feature map, in logits, {grid}"
-        f"{'' if forms == ('plain',) else ' on validation images'}. At most "
+        f"Maps are Grad-CAM {cite('gradcam')} at the last feature map, in logits, {grid}. At most "
         f"{counted(study.explanation.images, 'positive test image')} were chosen at random, marked ones first, without "
         "looking at any network. Where findings are marked, maps were compared with the marks of at most "
         f"{number(study.explanation.marked_images)} test images: the pointing game, the share of the evidence inside "

@@ -1,4 +1,4 @@
-"""The figure of where networks look: pointing game and evidence inside, beside two controls."""
+"""The figure of where networks look: pointing game, its part that is due to the image, and evidence inside."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ from matplotlib.figure import Figure
 
 from cxr_kd.explanation.measures import MEAN_PLACE, RANDOM
 from cxr_kd.report.map_check_tables import Frames, Styles, bounds
-from cxr_kd.report.map_views import MEASURES, overall
+from cxr_kd.report.map_views import overall
 from cxr_kd.report.style import INK, MUTED, StudyFigure, styled
 
+PANELS = {
+    "pointing": "pointing game (0 to 1)",
+    "specific": "pointing game, beyond\nother patients' maps",
+    "inside": "evidence inside (0 to 1)",
+}
 LINES = {RANDOM: "random map", MEAN_PLACE: "mean place"}  # controls that are drawn as lines
 
 
 @styled
 def where_figure(frames: Frames, styles: Styles) -> Figure:
-    """Draw pointing game and evidence inside of each network with intervals; the controls are dashed lines."""
+    """Draw three measures of each network with intervals; the controls are dashed lines."""
     shown = [style for arm, style in styles.items() if arm in overall(frames, "pointing")]
-    figure = StudyFigure(figsize=(8.6, 1.5 + 0.42 * len(shown)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, measure in zip(panels, ("pointing", "inside"), strict=True):
+    figure = StudyFigure(figsize=(9.6, 1.5 + 0.42 * len(shown)), layout="constrained")
+    panels = figure.subplots(1, len(PANELS), sharey=True)
+    for axes, (measure, label) in zip(panels, PANELS.items(), strict=True):
         rows = overall(frames, measure)
         for position, style in enumerate(shown):
             value, low, high = bounds(rows[style.arm])
@@ -30,8 +35,8 @@ def where_figure(frames: Frames, styles: Styles) -> Figure:
                 axes.axvline(at, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
                 axes.annotate(text, (at, 1), (0, 2 + 10 * line), ("data", "axes fraction"), "offset points",
                               ha="center", color=MUTED, fontsize=8.5)  # fmt: skip
-        axes.set_xlim(left=0)
-        axes.set_xlabel(f"{MEASURES[measure].lower()} (0 to 1)")
+        axes.set_xlim(left=min(0, axes.get_xlim()[0]) if measure == "specific" else 0)
+        axes.set_xlabel(label)
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)

@@ -7,9 +7,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from cxr_kd.study.loss_table import known_loss
 
@@ -150,12 +150,21 @@ class Explanation(Settings):
         min_length=1,
         description="ways to make maps; the one that finds the most on validation images is used for every network",
     )
+    form: MapForm | None = Field(
+        default=None, description="one of `forms` that is used whichever finds the most, if the question is about it"
+    )
     marked_images: int = Field(
         default=400, ge=2, description="most images of a side whose marked findings maps are measured against"
     )
     perturbed: int = Field(
         default=40, ge=1, description="most pairs of an image and a finding whose pixels are removed to test the maps"
     )
+
+    @model_validator(mode="after")
+    def _form_is_compared(self) -> Self:
+        if self.form and self.form not in self.forms:
+            raise ValueError(f"form is {self.form}: add it to forms, which has {', '.join(self.forms)}")
+        return self
 
 
 class Device(Settings):

@@ -52,7 +52,8 @@ def steps(study: Study) -> tuple[Step, ...]:
     evaluate = Step("04_evaluate", file, needs=trained, settings={**evaluation, **_external(study), "code": code})
     asked = {"ablation": study.ablation.model_dump()} if study.ablation else {}
     ablation = [Step("05_ablation", file, (evaluate,), {**evaluation, **asked, "code": code})] if study.ablation else []
-    explain = Step("06_explain", file, needs=trained, settings={**study.explanation.model_dump(), "code": code})
+    maps = {"evaluation": evaluation, **study.explanation.model_dump(), "code": code}  # measures of maps have intervals
+    explain = Step("06_explain", file, needs=trained, settings=maps)
     device = Step(
         "07_device", file, needs=trained, settings={**study.device.model_dump(), "code": code}, exclusive=True
     )

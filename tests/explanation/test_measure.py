@@ -13,9 +13,9 @@ from cxr_kd.evaluation.study_results import read_predictions
 from cxr_kd.explanation import controls
 from cxr_kd.explanation.cam import maps
 from cxr_kd.explanation.cases import FOUND, KINDS, STUDENT_ONLY, TEACHER_ONLY, calls, choose_cases
-from cxr_kd.explanation.choice import chosen
+from cxr_kd.explanation.choice import chosen, compare_forms
 from cxr_kd.explanation.grids import explainer
-from cxr_kd.explanation.map_tables import compared_maps, read_map_tables, write_map_tables
+from cxr_kd.explanation.map_tables import COMPARED, compared_maps, read_map_tables, write_map_tables
 from cxr_kd.explanation.measure import measure_maps
 from cxr_kd.explanation.measures import CEILING, CENTRE, EDGES, MEAN_PLACE, PLACE_MEASURES, RANDOM, UNTRAINED
 from cxr_kd.explanation.pair_maps import pair_maps
@@ -127,7 +127,18 @@ def test_every_network_control_and_the_ceiling_are_measured_on_the_same_pairs(st
     assert len(set(of_arm)) == 1
     assert {*study_arms(study), CEILING, RANDOM, EDGES, UNTRAINED} <= set(values["arm"])
     assert (values.loc[values["arm"] == CEILING, "inside"] > 0).all()
-    assert values[list(PLACE_MEASURES)].drop(columns="inside").notna().all().all()
+    assert values[list(PLACE_MEASURES)].drop(columns=["inside", "specific"]).notna().all().all()
+
+
+def test_a_map_that_is_the_same_for_all_patients_has_nothing_beyond_other_patients_maps(measured):
+    values = measured.values
+    assert (values.loc[values["arm"].isin([CENTRE, MEAN_PLACE]), "specific"].dropna() == 0).all()
+    best = values[values["arm"] == CEILING]
+    assert best["specific"].mean() > 0.1
+    assert (best["moved"] == best["pointing"]).all()
+    looks = measured.thresholds[["down_px", "right_px"]].to_numpy()
+    assert (np.abs(looks) < 32).all()  # half the image
+    assert looks.any()
 
 
 def test_the_form_is_the_best_of_the_validation_side_by_the_stated_rule(measured):
@@ -136,6 +147,15 @@ def test_the_form_is_the_best_of_the_validation_side_by_the_stated_rule(measured
     assert score[(measured.choice.form, measured.choice.reading)] == score.max()
     assert chosen(frame) == measured.choice
     assert set(frame["form"]) == {"plain", "shift2"}
+
+
+def test_a_form_that_the_study_names_is_used_whichever_finds_the_most(data):
+    network = build("eeea_net_c2", data.table.findings, image_size=64).eval()
+    pairs = marked_pairs(data, "validation", 4)
+    for form in ("plain", "shift2"):
+        frame = compare_forms({"student": network}, pairs, data, ("plain", "shift2"), form=form)
+        assert chosen(frame).form == form
+        assert set(frame["form"]) == {"plain", "shift2"}
 
 
 def test_students_are_compared_with_teacher_chance_and_other_seed(measured):
@@ -153,7 +173,8 @@ def test_tables_are_written_read_and_complete(study, measured):
         assert len(again[name]) == len(frame)
     assert compared_maps(study) == [(CONTROL, PLAIN), (CONTROL, MAPS), (PLAIN, MAPS)]
     differences = again["differences.csv"]
-    assert list(zip(differences["first"], differences["second"], strict=True))[::5] == compared_maps(study)
+    compared = list(zip(differences["first"], differences["second"], strict=True))
+    assert compared[:: len(COMPARED) + 1] == compared_maps(study)
     own = measured.values[measured.values["arm"] == MAPS].groupby("image_id", sort=False)["pointing"]
     estimate = again["maps.csv"].query("arm == @MAPS and by == 'all' and measure == 'pointing'")["estimate"].item()
     assert estimate == pytest.approx(measured.values.loc[measured.values["arm"] == MAPS, "pointing"].mean())

@@ -4,7 +4,13 @@ import pandas as pd
 import pytest
 
 from cxr_kd.explanation.map_tables import COLUMNS
-from cxr_kd.report.map_check_tables import agreement_table, drain_table, faithful_table, form_table
+from cxr_kd.report.map_check_tables import (
+    agreement_table,
+    drain_table,
+    faithful_table,
+    form_table,
+    placement_table,
+)
 from cxr_kd.report.map_views import answer, difference_table, group_table, headline_table, measured, tables
 from cxr_kd.report.style import plain_styles
 from cxr_kd.report.where_figure import where_figure
@@ -25,7 +31,7 @@ def frames() -> dict[str, pd.DataFrame]:
         {"arm": arm, "kind": "network", "by": by, "group": group, "measure": measure, **row(value)}
         for arm, value in values.items()
         for by, group in (("all", "all"), ("size", "below 2 %"), ("finding", "Mass"))
-        for measure in ("pointing", "inside", "iou", "auprc")
+        for measure in ("pointing", "specific", "inside", "iou", "auprc", "moved")
     ]
     likeness = [
         {"arm": "student", "with": kind, "of": "teacher", "measure": measure, **row(value)}
@@ -41,7 +47,8 @@ def frames() -> dict[str, pd.DataFrame]:
                 for arm in ("teacher", "student", "random map")
                 for measure in ("deletion", "insertion", "road", "randomised_rank", "stable")]  # fmt: skip
     drain = [{"arm": arm, "kind": "drain painted out", "measure": "drain_share", **row(0.31)} for arm in STYLES]
-    rows = (forms, [], maps, [difference], likeness, faithful, drain)
+    looks = [{"arm": "student", "seed": seed, "threshold": 0.5, "down_px": seed - 15, "right_px": 2} for seed in (0, 2)]
+    rows = (forms, looks, maps, [difference], likeness, faithful, drain)
     return {name: pd.DataFrame(each, columns=list(COLUMNS[name])) for name, each in zip(COLUMNS, rows, strict=True)}
 
 
@@ -65,6 +72,12 @@ def test_the_headline_table_has_networks_controls_and_the_ceiling(frames):
         "0.900",
     ):
         assert text in html
+
+
+def test_the_table_of_places_says_where_cells_look_and_what_is_due_to_the_image(frames):
+    (row,) = placement_table(frames, STYLES).rows
+    assert row[1:3] == ["-14", "+2"]  # the mean over seeds
+    assert [cell.text for cell in row[3:]] == ["0.330", "0.330", "+0.330"]
 
 
 def test_groups_are_rows_with_their_pairs(frames):
@@ -99,7 +112,7 @@ def test_faithfulness_and_the_drain_have_a_row_per_network(frames):
 
 
 def test_the_chosen_form_is_marked(frames):
-    table = form_table(frames)
+    table = form_table(frames, STYLES)
     assert table is not None
     assert "<strong>LayerCAM at stride 16</strong>" in table.html().replace('<span class="together">', "").replace(
         "</span>", ""

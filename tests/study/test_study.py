@@ -49,6 +49,7 @@ def test_the_names_that_a_study_can_use_are_those_that_exist():
             "[DenseNet-121]",
             r"mine.yaml:\d+: teachers.0.network: 'DenseNet-121' cannot .*`cxr-kd models`",
         ),
+        ("explanation: {", "explanation: {form: shift2, ", r"mine.yaml:\d+: explanation: .*shift2: add it to forms"),
         ("teacher_views: 2", "objective: {focal: 1.0}", r"mine.yaml:\d+: objective.focal: .*mean 'focal_bce'"),
         ("teacher_views: 2", "objective: {bce: -1.0}", r"objective.bce: .*greater than or equal to 0"),
         ("image_size: 64", 'image_size: "64"', r"mine.yaml:\d+: image_size: .*integer, not '64'"),
@@ -178,7 +179,7 @@ def identities(folder: Path, text: str) -> dict[str, str]:
         ('title: "Smoke', 'title: "Another', {"08_report"}),
         ("images: 3", "images: 4", {"06_explain"}),
         ("latency_repeats: 30", "latency_repeats: 31", {"07_device"}),
-        ("resamples: 200", "resamples: 300", {"04_evaluate", "08_report"}),
+        ("resamples: 200", "resamples: 300", {"04_evaluate", "06_explain", "08_report"}),
         (
             "teacher: densenet121}",
             "teacher: densenet121, objective: {focal_bce: 1.0, logit_mse: 0.7}}",
