@@ -28,9 +28,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch.utils.flop_counter import FlopCounterMode
 
 from cxr_kd.device.latency import cpu_name
-from cxr_kd.explanation.cam import Explainer, maps
-from cxr_kd.explanation.dense import atrous, logit_movement
-from cxr_kd.explanation.grids import explainer
+from cxr_kd.explanation.methods.cam import Explainer, maps
+from cxr_kd.explanation.methods.dense import atrous, logit_movement
+from cxr_kd.explanation.methods.grids import explainer
 from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 

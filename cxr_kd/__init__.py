@@ -26,11 +26,11 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.evaluation.details import write_details
     from cxr_kd.evaluation.study_results import write_results
     from cxr_kd.explanation.agreement import agreement_of_students
-    from cxr_kd.explanation.cam import maps, upsample
     from cxr_kd.explanation.cases import choose_cases
     from cxr_kd.explanation.examples import choose_examples, explain_examples
     from cxr_kd.explanation.map_tables import write_map_tables
     from cxr_kd.explanation.measure import measure_maps
+    from cxr_kd.explanation.methods.cam import maps, upsample
     from cxr_kd.models.build import build
     from cxr_kd.models.weights import load
     from cxr_kd.notebook import begin
@@ -83,14 +83,14 @@ _MODULES = {
     "load": "models.weights",
     "load_run": "training.finished_run",
     "load_study": "study",
-    "maps": "explanation.cam",
+    "maps": "explanation.methods.cam",
     "measure_maps": "explanation.measure",
     "observe": "distill.outputs",
     "prepare": "data.prepare",
     "score_external": "training.external",
     "train": "training.run",
     "train_over": "training.launch",
-    "upsample": "explanation.cam",
+    "upsample": "explanation.methods.cam",
     "write_ablation": "evaluation.ablation",
     "write_across": "evaluation.across",
     "write_cost_table": "device.cost_table",

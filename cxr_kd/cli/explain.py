@@ -44,7 +44,7 @@ def explain(
     import pandas as pd
 
     from cxr_kd.explanation import own_images
-    from cxr_kd.explanation.named import named_explainer
+    from cxr_kd.explanation.methods.named import named_explainer
     from cxr_kd.files import write_csv
     from cxr_kd.models import weights
 

@@ -1,1 +1,1 @@
-"""Explanation: maps of all findings in one forward pass (`cam`), examples to look at, agreement of two networks."""
+"""Explanation: where networks look. `methods` makes maps, `measure` measures those of a study; examples to look at."""

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.data.prepare import Prepared
-from cxr_kd.explanation import grids
 from cxr_kd.explanation.choice import Choice
 from cxr_kd.explanation.faithfulness import faithfulness
 from cxr_kd.explanation.measures import FAITHFUL_MEASURES
+from cxr_kd.explanation.methods import grids
 from cxr_kd.explanation.pairs import Pairs
 from cxr_kd.explanation.randomisation import randomisation
 from cxr_kd.explanation.shortcut import shortcut

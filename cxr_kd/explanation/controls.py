@@ -56,8 +56,7 @@ def _mean_places(train: Pairs, grid: tuple[int, int]) -> dict[int, np.ndarray]:
     from cxr_kd.explanation.localisation import ceiling
 
     sums: dict[int, np.ndarray] = {}
-    for start in range(0, len(train), 64):
-        block = slice(start, start + 64)
+    for block in train.blocks():
         for column, shares in zip(train.columns[block], ceiling(train.place(block), grid), strict=True):
             sums[int(column)] = sums.get(int(column), 0) + shares
     return {column: total / (train.columns == column).sum() for column, total in sums.items()}

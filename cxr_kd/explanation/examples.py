@@ -113,7 +113,7 @@ def _evidence(network: CxrClassifier, images: np.ndarray, form: str) -> tuple[np
     """Logits (B, L) and signed evidence (B, L, h, w)."""
     import torch
 
-    from cxr_kd.explanation.grids import explainer
+    from cxr_kd.explanation.methods.grids import explainer
 
     with torch.inference_mode():
         logits, found = explainer(network.eval(), form)(torch.from_numpy(images).unsqueeze(1))

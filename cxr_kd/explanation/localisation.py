@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from cxr_kd.explanation.cam import upsample
+from cxr_kd.explanation.methods.cam import upsample
 
 # What counts as evidence in a map: what is above 0, or what is above the mean of the map. The evidence for a rare
 # finding is often below 0 everywhere; then only the second reading says where there is most of it.

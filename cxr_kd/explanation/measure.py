@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.data.prepare import Prepared
+from cxr_kd.errors import ModelError
 from cxr_kd.explanation import controls
 from cxr_kd.explanation.checks import drain_rows, faithful_values, random_map_values
 from cxr_kd.explanation.choice import Choice, chosen, compare_forms
-from cxr_kd.explanation.grids import explainer, parse
 from cxr_kd.explanation.localisation import THRESHOLDS, best_threshold, ceiling, overlaps, where
 from cxr_kd.explanation.measures import CEILING, PLACE_MEASURES, RANDOM, THRESHOLD_COLUMNS, UNTRAINED
+from cxr_kd.explanation.methods.grids import explainer, parse
 from cxr_kd.explanation.pair_maps import PairMaps, pair_maps
 from cxr_kd.explanation.pairs import Pairs, marked_pairs, positive_pairs
 from cxr_kd.explanation.placement import displacement, moved_hits, peaks, specific
@@ -65,7 +66,8 @@ def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
         marked_pairs(data, side, study.explanation.marked_images, seed=study.evaluation.seed)
         for side in ("validation", "test")
     )
-    comparison = _choose(study, data, validation, say)
+    kept = _validation_maps(study, data, validation, say)
+    comparison = compare_forms(kept, validation, form=study.explanation.form) if kept else pd.DataFrame()
     settings = study.explanation
     choice = chosen(comparison) if len(comparison) else Choice(settings.form or settings.forms[0], "relative")
     pairs = test if len(test) else positive_pairs(data, "test", study.explanation.marked_images)
@@ -83,7 +85,8 @@ def measure_maps(study: Study, data: Prepared, say: Say = print) -> Measured:
             faithful.append(_rows(part, data, arm, "network", run.seed).assign(**checked))
             drain.append(drain_rows(model, data, choice, arm, run.seed, limit=perturbed, seed=seed))
             if len(test):
-                threshold = _threshold(pair_maps(explain, validation, data), validation, choice)
+                known = kept[choice.form].get(arm) if run == runs[0] else None
+                threshold = _threshold(known or pair_maps(explain, validation, data), validation, choice)
                 down, right = displacement(parse(choice.form).features(model), validation.images(data, LOOK_IMAGES))
                 own = {"threshold": THRESHOLDS[threshold], "down_px": down, "right_px": right}
                 thresholds.append({"arm": arm, "seed": run.seed, **own})
@@ -116,8 +119,7 @@ def measure_places(
     points = peaks(maps, pairs.size, choice.reading)
     checked = {"specific": specific(points, pairs), "moved": moved_hits(points, pairs, looks)}
     found: dict[str, list[np.ndarray]] = {name: [] for name in PLACE_MEASURES if name not in checked}
-    for start in range(0, len(pairs), 64):
-        block = slice(start, start + 64)
+    for block in pairs.blocks():
         places = pairs.place(block)
         iou, iobb = overlaps(maps[block], places, choice.reading, (THRESHOLDS[threshold],))
         values = where(maps[block], places, choice.reading).columns() | {"iou": iou[:, 0], "iobb": iobb[:, 0]}
@@ -126,17 +128,33 @@ def measure_places(
     return {name: np.concatenate([np.empty(0), *parts]) for name, parts in found.items()} | checked
 
 
-def _choose(study: Study, data: Prepared, validation: Pairs, say: Say) -> pd.DataFrame:
-    """Compare the forms on validation pairs, with the first training of every network."""
+def _validation_maps(study: Study, data: Prepared, validation: Pairs, say: Say) -> dict[str, dict[str, PairMaps]]:
+    """The maps of validation pairs of the first training of every network: form -> arm -> maps; {} without pairs.
+
+    A form that one of the networks cannot have is left out, and `say` gets the reason. Raises ModelError if none is
+    left, or if the study's own form is left out.
+    """
     if not len(validation):
-        return pd.DataFrame()
+        return {}
+    forms, found = study.explanation.forms, dict[str, dict[str, PairMaps]]()
     networks = {arm: load_run(study, runs[0], data) for arm, runs in arms_of(study).items()}
-    return compare_forms(networks, validation, data, study.explanation.forms, say, form=study.explanation.form)
+    for form in forms:
+        try:
+            explainers = {arm: explainer(model, form) for arm, model in networks.items()}
+        except ModelError as error:
+            if form == study.explanation.form:
+                raise
+            say(f"maps of the form {form} are left out: {error}")
+            continue
+        say(f"maps of the form {form} on validation images")
+        found[form] = {arm: pair_maps(explain, validation, data) for arm, explain in explainers.items()}
+    if not found:
+        raise ModelError(f"explanation: forms: no form of {', '.join(forms)} suits every network; add plain")
+    return found
 
 
 def _threshold(found: PairMaps, pairs: Pairs, choice: Choice) -> int:
-    blocks = [slice(start, start + 64) for start in range(0, len(pairs), 64)]
-    ious = [overlaps(found.maps[block], pairs.place(block), choice.reading)[0] for block in blocks]
+    ious = [overlaps(found.maps[block], pairs.place(block), choice.reading)[0] for block in pairs.blocks()]
     return best_threshold(np.concatenate([np.empty((0, len(THRESHOLDS))), *ious]))
 
 
@@ -162,7 +180,7 @@ def _reference_rows(
     for name, control in maps.items():
         values = measure_places(control, pairs, choice, threshold)
         rows.append(_rows(pairs, data, name, "control", 0).assign(**values))
-    best = np.concatenate([ceiling(pairs.place(slice(i, i + 64)), grid) for i in range(0, len(pairs), 64)])
+    best = np.concatenate([ceiling(pairs.place(block), grid) for block in pairs.blocks()])
     values = measure_places(best, pairs, Choice(choice.form, "positive"), threshold)
     return [*rows, _rows(pairs, data, CEILING, "ceiling", 0).assign(**values)]
 

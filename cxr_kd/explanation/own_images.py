@@ -20,7 +20,7 @@ from cxr_kd.data.images.decode import INTENSITY_RULES, decode
 from cxr_kd.errors import DataError, ModelError, StorageError, TrainingError, is_of_storage
 from cxr_kd.evaluation.probability import recalibration
 from cxr_kd.evaluation.probability.recalibration import Recalibration
-from cxr_kd.explanation.cam import Explainer
+from cxr_kd.explanation.methods.cam import Explainer
 from cxr_kd.models import weights
 from cxr_kd.study.data_settings import Intensity
 from cxr_kd.training.finished_run import WEIGHTS

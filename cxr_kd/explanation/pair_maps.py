@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cxr_kd.data.prepare import Prepared
-from cxr_kd.explanation.cam import Explainer, of_pairs
+from cxr_kd.explanation.methods.cam import Explainer, of_pairs
 from cxr_kd.explanation.pairs import Pairs
 
 

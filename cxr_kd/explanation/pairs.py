@@ -16,6 +16,7 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import Side
 
 BATCH_SIZE = 32  # images
+BLOCK = 64  # pairs whose places are unpacked at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,10 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def blocks(self) -> list[slice]:
+        """Return slices that cover the pairs, small enough that their places fit into memory."""
+        return [slice(start, start + BLOCK) for start in range(0, len(self), BLOCK)]
+
     def place(self, which: slice | np.ndarray) -> np.ndarray:
         """Return the places of some pairs as bool (P, S, S)."""
         if self.places is None:
@@ -44,8 +49,7 @@ class Pairs:
 
     def shares(self) -> np.ndarray:
         """Return the share of the image that each finding covers, (P,)."""
-        blocks = range(0, len(self), 256)
-        return np.concatenate([self.place(slice(i, i + 256)).mean(axis=(1, 2)) for i in blocks] or [np.empty(0)])
+        return np.concatenate([np.empty(0), *(self.place(block).mean(axis=(1, 2)) for block in self.blocks())])
 
     def some(self, count: int, *, seed: int = 0) -> tuple[Pairs, np.ndarray]:
         """Return at most `count` pairs that are drawn with `seed`, in their order, and their positions."""

@@ -55,8 +55,7 @@ def moved_hits(points: np.ndarray, pairs: Pairs, displacement: tuple[float, floa
     """Return the pointing game, 1 or 0 (P,), of peaks that are moved down and right by so many px, inside the image."""
     moved = np.clip(points + np.rint(displacement).astype(int), 0, pairs.size - 1)
     moved[points.min(axis=1) < 0] = -1
-    blocks = [slice(start, start + BLOCK) for start in range(0, len(pairs), BLOCK)]
-    hits = [_hits(moved[block], pairs.place(block)).diagonal() for block in blocks]
+    hits = [_hits(moved[block], pairs.place(block)).diagonal() for block in pairs.blocks()]
     return np.concatenate([np.empty(0, bool), *hits]).astype(np.float64)
 
 

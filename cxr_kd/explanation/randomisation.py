@@ -16,9 +16,9 @@ from torch import nn
 
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import Explainer
 from cxr_kd.explanation.controls import untrained
 from cxr_kd.explanation.localisation import enlarged
+from cxr_kd.explanation.methods.cam import Explainer
 from cxr_kd.explanation.pair_maps import pair_maps
 from cxr_kd.explanation.pairs import Pairs
 from cxr_kd.explanation.similarity import likeness

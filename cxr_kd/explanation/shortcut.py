@@ -19,9 +19,9 @@ import torch
 
 from cxr_kd.data.images.resize import resized
 from cxr_kd.data.prepare import Prepared
-from cxr_kd.explanation.cam import Explainer, of_pairs
 from cxr_kd.explanation.localisation import Reading, enlarged, read
 from cxr_kd.explanation.measures import DRAIN_KINDS, PAINTED_IN_WELL
+from cxr_kd.explanation.methods.cam import Explainer, of_pairs
 from cxr_kd.explanation.pairs import at_size
 
 FINDING, TRUTH, DRAIN = "Pneumothorax", "truth:Pneumothorax", "drain"

@@ -13,11 +13,11 @@ import torch
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.distill.map_losses import on_one_grid
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import Explainer, of_pairs
 from cxr_kd.explanation.localisation import enlarged
+from cxr_kd.explanation.methods.cam import Explainer, of_pairs
+from cxr_kd.explanation.methods.stitch import moved
 from cxr_kd.explanation.pairs import Pairs
 from cxr_kd.explanation.similarity import Likeness, likeness, rank_correlation
-from cxr_kd.explanation.stitch import moved
 
 SHIFT = 0.02  # of the image's side: 3 px of 160 px
 DIRECTIONS = ((1, 1), (-1, -1))  # down and right, up and left

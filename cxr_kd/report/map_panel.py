@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cxr_kd.errors import ReportError
-from cxr_kd.explanation.cam import Explainer
 from cxr_kd.explanation.examples import Example, marked_place
+from cxr_kd.explanation.methods.cam import Explainer
 from cxr_kd.report.overlays import Overlay, Place, overlay_figure
 from cxr_kd.report.style import ArmStyle, finding_name, to_png
 
@@ -59,7 +59,7 @@ def panel_of_examples(
 
     It opens with the first example and the last form.
     """
-    from cxr_kd.explanation.grids import explainer
+    from cxr_kd.explanation.methods.grids import explainer
 
     images, findings = {example.image_id: example.image for example in examples}, data.table.findings
     methods = {

@@ -24,8 +24,8 @@ def other_methods(network: CxrClassifier, example: Example, label: str) -> list[
     """
     import torch
 
-    from cxr_kd.explanation.reference_maps import path_attribution
-    from cxr_kd.explanation.shap_values import partition_shap
+    from cxr_kd.explanation.methods.reference_maps import path_attribution
+    from cxr_kd.explanation.methods.shap_values import partition_shap
 
     image, asked = torch.from_numpy(example.image)[None, None], [example.finding]
     figures = []

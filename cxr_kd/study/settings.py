@@ -137,7 +137,7 @@ class Evaluation(Settings):
     seed: Seed = 0
 
 
-# `explanation.grids` makes them
+# `explanation.methods.grids` makes them
 MapForm = Literal["plain", "atrous2", "atrous4", "shift2", "shift4", "layercam16", "layercam8"]
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from cxr_kd.cli.main import app
 from cxr_kd.data.images.decode import decode
 from cxr_kd.evaluation.probability.recalibration import FILE, LogitMap, Recalibration
-from cxr_kd.explanation.cam import one_pass
+from cxr_kd.explanation.methods.cam import one_pass
 from cxr_kd.explanation.own_images import RunOnDisk, numbers
 from cxr_kd.models import weights
 from cxr_kd.models.build import build

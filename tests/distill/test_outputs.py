@@ -5,7 +5,7 @@ import torch
 from small_networks import FINDINGS, radiographs, small_network
 
 from cxr_kd.distill.outputs import Outputs, mean_outputs, observe
-from cxr_kd.explanation.cam import maps
+from cxr_kd.explanation.methods.cam import maps
 
 
 @pytest.fixture

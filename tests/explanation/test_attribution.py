@@ -7,8 +7,8 @@ from small_models import radiographs
 from torch import nn
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.reference_maps import integrated_gradients, occlusion, path_attribution
-from cxr_kd.explanation.shap_values import MASKERS, gradient_shap, partition_shap
+from cxr_kd.explanation.methods.reference_maps import integrated_gradients, occlusion, path_attribution
+from cxr_kd.explanation.methods.shap_values import MASKERS, gradient_shap, partition_shap
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import LinearHead
 

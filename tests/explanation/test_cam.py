@@ -11,7 +11,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import maps, upsample
+from cxr_kd.explanation.methods.cam import maps, upsample
 from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import HardswishHead, Head, LinearHead

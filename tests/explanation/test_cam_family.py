@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import upsample
-from cxr_kd.explanation.cam_family import METHODS, explainer
-from cxr_kd.explanation.perturbation_cams import Work, score_cam
+from cxr_kd.explanation.methods.cam import upsample
+from cxr_kd.explanation.methods.cam_family import METHODS, explainer
+from cxr_kd.explanation.methods.perturbation_cams import Work, score_cam
 from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import LinearHead

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.dense import atrous, logit_movement
+from cxr_kd.explanation.methods.dense import atrous, logit_movement
 from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import LinearHead

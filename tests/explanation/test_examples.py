@@ -6,8 +6,8 @@ import torch
 
 from cxr_kd import study as studies
 from cxr_kd.data.prepare import prepare
-from cxr_kd.explanation.cam import maps
 from cxr_kd.explanation.examples import choose_examples, explain_examples, marked_place
+from cxr_kd.explanation.methods.cam import maps
 from cxr_kd.models.build import build
 
 STUDY = """

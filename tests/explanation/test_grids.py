@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import upsample
-from cxr_kd.explanation.dense import atrous
-from cxr_kd.explanation.grids import FORMS, Form, explainer, parse
-from cxr_kd.explanation.stitch import cell_shifts, interleave, moved, stitched
+from cxr_kd.explanation.methods.cam import upsample
+from cxr_kd.explanation.methods.dense import atrous
+from cxr_kd.explanation.methods.grids import FORMS, Form, explainer, parse
+from cxr_kd.explanation.methods.stitch import cell_shifts, interleave, moved, stitched
 from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import HardswishHead, Head, LinearHead

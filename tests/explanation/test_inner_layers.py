@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation import grids
-from cxr_kd.explanation.cam import of_pairs
-from cxr_kd.explanation.cam_family import explainer
-from cxr_kd.explanation.inner_layers import find_layer, layer_cam_at
-from cxr_kd.explanation.last_map_cams import layer_cam
+from cxr_kd.explanation.methods import grids
+from cxr_kd.explanation.methods.cam import of_pairs
+from cxr_kd.explanation.methods.cam_family import explainer
+from cxr_kd.explanation.methods.inner_layers import find_layer, layer_cam_at
+from cxr_kd.explanation.methods.last_map_cams import layer_cam
 from cxr_kd.models.build import build
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import LinearHead

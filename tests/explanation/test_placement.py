@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from cxr_kd.explanation.grids import parse
-from cxr_kd.explanation.inner_layers import features_at
+from cxr_kd.explanation.methods.grids import parse
+from cxr_kd.explanation.methods.inner_layers import features_at
 from cxr_kd.explanation.pairs import Pairs
 from cxr_kd.explanation.placement import displacement, moved_hits, peaks, specific
 from cxr_kd.models.build import build

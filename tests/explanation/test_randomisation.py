@@ -11,7 +11,7 @@ from skimage.filters import sobel
 from small_models import FINDINGS, SIZE, scaled_model
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import one_pass
+from cxr_kd.explanation.methods.cam import one_pass
 from cxr_kd.explanation.randomisation import (
     STAGES,
     layers_in_order,

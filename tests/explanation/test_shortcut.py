@@ -9,8 +9,8 @@ import torch
 from cxr_kd import study as studies
 from cxr_kd.data.images.resize import resized
 from cxr_kd.data.prepare import prepare
-from cxr_kd.explanation.grids import explainer
 from cxr_kd.explanation.measures import DRAIN_KINDS, PAINTED_IN_ILL, PAINTED_IN_WELL, PAINTED_OUT
+from cxr_kd.explanation.methods.grids import explainer
 from cxr_kd.explanation.pairs import at_size
 from cxr_kd.explanation.shortcut import (
     COLUMNS,

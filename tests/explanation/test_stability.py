@@ -7,7 +7,7 @@ from plain_data import pairs_of
 from small_models import SIZE, scaled_model
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import one_pass
+from cxr_kd.explanation.methods.cam import one_pass
 from cxr_kd.explanation.similarity import likeness
 from cxr_kd.explanation.stability import map_similarity, stability
 

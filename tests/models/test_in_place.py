@@ -6,7 +6,7 @@ from mutations import MutationsSeen
 from torch import nn
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import maps
+from cxr_kd.explanation.methods.cam import maps
 from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.models.heads import LayeredHead, LinearHead
 

@@ -9,7 +9,7 @@ from mutations import MutationsSeen
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import maps
+from cxr_kd.explanation.methods.cam import maps
 from cxr_kd.models.build import build
 from cxr_kd.models.cost import cost_of, count_cost
 from cxr_kd.models.published_weights import load_published

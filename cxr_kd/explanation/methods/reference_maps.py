@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.attribution import Attribution, ChosenLogits, gray
-from cxr_kd.explanation.cam import Explainer
+from cxr_kd.explanation.methods.attribution import Attribution, ChosenLogits, gray
+from cxr_kd.explanation.methods.cam import Explainer
 from cxr_kd.models.classifier import CxrClassifier
 
 

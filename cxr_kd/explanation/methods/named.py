@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation import cam_family, grids
-from cxr_kd.explanation.cam import Explainer
+from cxr_kd.explanation.methods import cam_family, grids
+from cxr_kd.explanation.methods.cam import Explainer
 from cxr_kd.models.classifier import CxrClassifier
 
 METHOD, GRID = "grad_cam", "plain"  # defaults: Grad-CAM in one pass, on the network's own cells

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import Explainer
+from cxr_kd.explanation.methods.cam import Explainer
 from cxr_kd.models.classifier import CxrClassifier
 
 PAIRS_AT_ONCE = 16  # pairs of an image and a finding in one pass: its graph holds every map above the layer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import Explainer
+from cxr_kd.explanation.methods.cam import Explainer
 from cxr_kd.models.classifier import CxrClassifier
 
 

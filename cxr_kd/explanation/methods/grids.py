@@ -9,10 +9,10 @@ from types import MappingProxyType
 import torch
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import Explainer, one_pass
-from cxr_kd.explanation.dense import atrous
-from cxr_kd.explanation.inner_layers import features_at, layer_cam_at
-from cxr_kd.explanation.stitch import cell_shifts, moved, stitched
+from cxr_kd.explanation.methods.cam import Explainer, one_pass
+from cxr_kd.explanation.methods.dense import atrous
+from cxr_kd.explanation.methods.inner_layers import features_at, layer_cam_at
+from cxr_kd.explanation.methods.stitch import cell_shifts, moved, stitched
 from cxr_kd.models.classifier import CxrClassifier
 
 

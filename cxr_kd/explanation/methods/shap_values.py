@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.attribution import Attribution, ChosenLogits, gray
+from cxr_kd.explanation.methods.attribution import Attribution, ChosenLogits, gray
 from cxr_kd.models.classifier import CxrClassifier
 
 MASKERS = ("blur", "inpaint_telea", "inpaint_ns")

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.cam import Explainer, one_pass
+from cxr_kd.explanation.methods.cam import Explainer, one_pass
 from cxr_kd.models.classifier import CxrClassifier
 
 # Jacobian (B, L, K) and pooled features (B, K) -> weight of each channel for each finding, (B, L, K).

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cxr_kd.explanation.cam import Explainer, upsample
+from cxr_kd.explanation.methods.cam import Explainer, upsample
 from cxr_kd.models.classifier import CxrClassifier
 
 Upsample = Callable[[torch.Tensor, int], torch.Tensor]  # maps (B, K, h, w), S -> (B, K, S, S)

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation.layer_geometry import INSTEAD, SpatialLayer, observe_layers
+from cxr_kd.explanation.methods.layer_geometry import INSTEAD, SpatialLayer, observe_layers
 from cxr_kd.models.classifier import CxrClassifier
 
 # Divisible by every stride, so that the size of a layer's input says what the stride up to there is.

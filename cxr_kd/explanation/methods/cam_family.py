@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cxr_kd.errors import ModelError
-from cxr_kd.explanation import last_map_cams as last
-from cxr_kd.explanation.cam import Explainer
-from cxr_kd.explanation.inner_layers import layer_cam_at
-from cxr_kd.explanation.perturbation_cams import Work, ablation_cam, score_cam
+from cxr_kd.explanation.methods import last_map_cams as last
+from cxr_kd.explanation.methods.cam import Explainer
+from cxr_kd.explanation.methods.inner_layers import layer_cam_at
+from cxr_kd.explanation.methods.perturbation_cams import Work, ablation_cam, score_cam
 from cxr_kd.models.classifier import CxrClassifier
 
 

@@ -1,0 +1,1 @@
+"""Ways to make maps. Start with `cam` (all findings in one forward pass) and `grids` (finer cells, by name)."""
