@@ -10,7 +10,7 @@ from typing import Any
 
 from cxr_kd.evaluation.mrmc import OVER_PATIENTS
 from cxr_kd.evaluation.resampling import ALPHA
-from cxr_kd.explanation.map_tables import SIZES
+from cxr_kd.explanation.map_tables import SIZES, compared_maps
 from cxr_kd.explanation.measures import CEILING, MEAN_PLACE, PAINTED_OUT, RANDOM
 from cxr_kd.report.map_check_tables import (
     Frames,
@@ -24,6 +24,8 @@ from cxr_kd.report.map_check_tables import (
 )
 from cxr_kd.report.style import finding_name
 from cxr_kd.report.tables import DASH, Cell, Table, estimate, estimate_text, p_text
+from cxr_kd.study import Study
+from cxr_kd.study.arms import all_arms
 
 # Column of the tables -> its head. Higher is better, except where the head says otherwise.
 MEASURES = {
@@ -44,6 +46,13 @@ CONTROL_NAMES = {
     "edges": "Edges of the image",
     "random weights": "Student with random weights",
 }
+SHOWN = {  # whether the first and the second of two differences are shown
+    (True, True): "Both differences are shown.",
+    (True, False): "Only the first is shown.",
+    (False, True): "Only the second is shown.",
+    (False, False): "Neither is shown.",
+}
+ONE_TRAINING = "With one training each, nothing is shown."
 HOW_TO_READ = (
     "Pointing game: share of maps whose highest value lies on the finding. Beyond other patients' maps: the pointing "
     "game minus that of the same network's maps of other patients with the same finding, -1 to 1. What is above 0 is "
@@ -80,6 +89,24 @@ def answer(frames: Frames, styles: Styles) -> str:
         f"{CONTROL_NAMES[best].lower()}, has {estimate_text(*bounds(rows[best]))}; a random map "
         f"{estimate_text(*bounds(rows[RANDOM]))}."
     )
+
+
+def gains(frames: Frames, study: Study, labels: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each student with a label: how often it looks at the finding, minus the plain student."""
+    frame, found = frames["differences.csv"], []
+    for first, second in compared_maps(study):
+        own = frame[(frame["first"] == first) & (frame["second"] == second)].set_index("measure")
+        if all_arms(study)[first][0].role != "student distilled" or not {"pointing", "specific"} <= set(own.index):
+            continue
+        hits, beyond = (own.loc[measure].to_dict() for measure in ("pointing", "specific"))
+        texts = [estimate_text(row["difference"], row["low"], row["high"], signed=True) for row in (hits, beyond)]
+        one = hits["interval"] == OVER_PATIENTS
+        verdict = ONE_TRAINING if one else SHOWN[bool(hits["shown"]), bool(beyond["shown"])]
+        found.append(
+            f"{labels[second]} minus {labels[first]}: pointing game {texts[0]}, beyond other patients' maps "
+            f"{texts[1]}. {verdict}"
+        )
+    return found
 
 
 def headline_table(frames: Frames, styles: Styles) -> Table:

@@ -100,10 +100,11 @@ def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]
     found = map_views.tables(files.maps, styles, arm_labels(study))
     return {
         "explanations": [(_picture(file), caption) for file, caption in files.explanations],
+        "maps_gains": map_views.gains(files.maps, study, arm_labels(study)),
         "maps_answer": map_views.answer(files.maps, styles),
         "maps_figure": figure,
-        "maps_table": found[0] if figure else None,
-        "maps_details": found[1:] if figure else found,
+        "maps_tables": found[:2] if figure else (),
+        "maps_details": found[2:] if figure else found,
         "maps_published": localisation_table(files.data) if figure else None,
     }
 

@@ -258,7 +258,8 @@ def write_maps(study: Study) -> None:
          "empty": 0.0, "chosen": (form, reading) == ("shift2", "relative")}
         for form, cells in (("plain", 7), ("shift2", 14)) for reading in ("positive", "relative") for arm in arms
     ]  # fmt: skip
-    thresholds = [{"arm": arm, "seed": seed, "threshold": 0.5} for arm in arms for seed in study.seeds]
+    looks = {"threshold": 0.5, "down_px": -15.2, "right_px": 3.1}
+    thresholds = [{"arm": arm, "seed": seed, **looks} for arm in arms for seed in study.seeds]
     faithful = [{"arm": arm, "kind": "network", "measure": m, **row()} for arm in arms for m in FAITHFUL_MEASURES]
     faithful += [{"arm": RANDOM, "kind": "control", "measure": m, **row()} for m in FAITHFUL_MEASURES]
     drain = [

@@ -11,9 +11,10 @@ from cxr_kd.report.map_check_tables import (
     form_table,
     placement_table,
 )
-from cxr_kd.report.map_views import answer, difference_table, group_table, headline_table, measured, tables
+from cxr_kd.report.map_views import answer, difference_table, gains, group_table, headline_table, measured, tables
 from cxr_kd.report.style import plain_styles
 from cxr_kd.report.where_figure import where_figure
+from cxr_kd.study import load_study
 
 STYLES = plain_styles(["teacher", "student"])
 LABELS = {arm: arm for arm in STYLES}
@@ -135,3 +136,44 @@ def test_without_places_there_is_no_answer_but_agreement(frames):
         "Are the maps faithful and stable?",
         "Does the network look at the chest drain?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown", "verdict"),
+    [
+        ("patients", (False, False), "With one training each, nothing is shown."),
+        ("patients and trainings", (True, True), "Both differences are shown."),
+        ("patients and trainings", (True, False), "Only the first is shown."),
+        ("patients and trainings", (False, True), "Only the second is shown."),
+        ("patients and trainings", (False, False), "Neither is shown."),
+    ],
+)
+def test_what_more_than_logits_did_is_said_with_its_interval_and_verdict(frames, tmp_path, interval, shown, verdict):
+    file = tmp_path / "studies" / "maps.yaml"
+    file.parent.mkdir()
+    file.write_text("""
+title: Maps
+question: Where?
+data: {dataset: phantom, split: random-70-10-20, phantom: {images: 40, size: 64}}
+image_size: 64
+teachers: [eeea_net_c2]
+students:
+  - {network: eeea_net_c2}
+  - {network: eeea_net_c2, teacher: eeea_net_c2}
+  - {network: eeea_net_c2, teacher: eeea_net_c2, label: maps, objective: {focal_bce: 1.0, map_cosine: 0.1}}
+teacher_training: {epochs: 1}
+student_training: {epochs: 1}
+""")
+    study = load_study(file)
+    plain, maps = "eeea_net_c2_from_eeea_net_c2", "eeea_net_c2_from_eeea_net_c2-maps"
+    rows = [
+        {"first": plain, "second": maps, "measure": measure, "difference": value, "low": value - 0.05,
+         "high": value + 0.05, "interval": interval, "p": 0.01, "p_holm": 0.02, "shown": is_shown}
+        for measure, value, is_shown in zip(("pointing", "specific"), (0.21, 0.07), shown, strict=True)
+    ]  # fmt: skip
+    labels = {plain: "Distilled", maps: "With maps", "eeea_net_c2_alone": "Alone"}
+    (sentence,) = gains({**frames, "differences.csv": pd.DataFrame(rows)}, study, labels)
+    assert sentence.startswith("With maps minus Distilled: pointing game +0.210")
+    assert "beyond other patients' maps +0.070" in sentence
+    assert sentence.endswith(verdict)
+    assert gains({**frames, "differences.csv": pd.DataFrame(rows).iloc[:1]}, study, labels) == []
