@@ -1,43 +1,71 @@
-"""Write the README's picture, docs/report.png, from the sample of the demo study's report.
+"""Write the README's pictures from the samples of reports: docs/report.png (demo) and docs/explain.png (explain).
 
-Run it after `python docs/sample.py demo`. It needs Chromium (Debian's package `chromium`).
+Run it after `python docs/sample.py`. It needs Chromium (Debian's package `chromium`).
 """
 
 import base64
 import io
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 DOCS = Path(__file__).resolve().parent
-SAMPLE = DOCS / "samples" / "demo.html"
 WIDTH = 1180  # pixels of the page
 
 
+def head(page: Page) -> list[Image.Image]:
+    """Return the report's head and its contact sheet."""
+    box = page.locator("header").bounding_box()
+    assert box, "a report has a header"
+    above = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"]}
+    top = Image.open(io.BytesIO(page.screenshot(clip=above, full_page=True)))
+    return [top, _stored(page, "#data figure.picture img")]
+
+
+def where(page: Page) -> list[Image.Image]:
+    """Return the figure of where networks look, and the first radiograph's maps below it."""
+    return [_stored(page, "header figure img"), _stored(page, "#explanations figure.picture img")]
+
+
+def _stored(page: Page, picture: str) -> Image.Image:
+    """Return the first picture of a selector as the page stores it."""
+    source = page.locator(picture).first.get_attribute("src") or ""
+    return Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
+
+
+def one_below_the_other(pictures: list[Image.Image]) -> Image.Image:
+    """Return pictures as one, each as wide as the first."""
+    width = pictures[0].width
+    scaled = [each.convert("RGB").resize((width, round(each.height * width / each.width))) for each in pictures]
+    whole = Image.new("RGB", (width, sum(each.height for each in scaled)), "white")
+    for number, each in enumerate(scaled):
+        whole.paste(each, (0, sum(before.height for before in scaled[:number])))
+    return whole
+
+
+PICTURES: dict[str, tuple[str, Callable[[Page], list[Image.Image]]]] = {
+    "report.png": ("demo", head),
+    "explain.png": ("explain", where),
+}
+
+
 def main() -> None:
-    """Write a picture of the report's head and, below it, its contact sheet."""
+    """Write both pictures."""
     chromium = shutil.which("chromium") or sys.exit("chromium was not found; install it (Debian's package `chromium`)")
-    if not SAMPLE.is_file():
-        sys.exit(f"{SAMPLE}: there is no such file; run `python docs/sample.py demo` first")
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 2 * WIDTH})
-        page.goto(SAMPLE.as_uri())
-        head = page.locator("header").bounding_box()
-        assert head, "a report has a header"
-        above = {"x": 0, "y": 0, "width": WIDTH, "height": head["y"] + head["height"]}
-        top = Image.open(io.BytesIO(page.screenshot(clip=above))).convert("RGB")
-        sheet = page.locator("figure.picture img").first.get_attribute("src") or ""
+        for file, (study, take) in PICTURES.items():
+            sample = DOCS / "samples" / f"{study}.html"
+            if not sample.is_file():
+                sys.exit(f"{sample}: there is no such file; run `python docs/sample.py {study}` first")
+            page.goto(sample.as_uri())
+            one_below_the_other(take(page)).save(DOCS / file, optimize=True)
         browser.close()
-    phantoms = Image.open(io.BytesIO(base64.b64decode(sheet.partition(",")[2]))).convert("RGB")
-    phantoms = phantoms.resize((top.width, round(phantoms.height * top.width / phantoms.width)))
-    picture = Image.new("RGB", (top.width, top.height + phantoms.height), "white")
-    picture.paste(top, (0, 0))
-    picture.paste(phantoms, (0, top.height))
-    picture.save(DOCS / "report.png", optimize=True)
 
 
 if __name__ == "__main__":
