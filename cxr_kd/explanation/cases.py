@@ -13,7 +13,7 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.probability.operating_points import choose_operating_points
 from cxr_kd.evaluation.study_results import read_predictions
-from cxr_kd.explanation.examples import marked_place
+from cxr_kd.explanation.places import place_of
 from cxr_kd.study import Study
 
 FOUND, OVERLOOKED = "both find it", "both overlook it"
@@ -46,7 +46,7 @@ def choose_cases(
     for kind, cases in kinds.items():
         pairs = random.permutation(np.argwhere(cases & present))
         named = [(str(image_ids[row]), test[student][0].findings[column]) for row, column in pairs]
-        marked = [pair for pair in named[:LOOKED_UP] if marked_place(data, *pair) is not None]
+        marked = [pair for pair in named[:LOOKED_UP] if place_of(data, *pair) is not None]
         ordered = marked + [pair for pair in named if pair not in marked]
         chosen[kind] = _different(ordered, taken, count)
     return chosen

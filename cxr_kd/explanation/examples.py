@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxr_kd.data.prepare import Prepared
+from cxr_kd.explanation.places import place_of
 
 if TYPE_CHECKING:
     from cxr_kd.explanation.localisation import Reading
     from cxr_kd.models.classifier import CxrClassifier
 
-Box = tuple[float, float, float, float]  # x, y, width, height as fractions of the image
 LOOKED_UP = 50  # images per finding that are searched for a mask or box: masks of phantoms are drawn when asked for
 
 
@@ -23,7 +23,7 @@ class Example:
     """One image and one finding of it, with what each network says about that finding.
 
     image: (S, S) uint8. label: 1, 0 or NaN. maps: network -> map (h, w), at least 0, in logits. logits: network ->
-    logit. place: where the finding is: a mask, bool (H, W), a box, or None if it is not marked.
+    logit. place: the finding's pixels, bool (S, S), or None if it is not marked.
     """
 
     image: np.ndarray
@@ -32,7 +32,7 @@ class Example:
     label: float
     maps: Mapping[str, np.ndarray]
     logits: Mapping[str, float]
-    place: np.ndarray | Box | None = None
+    place: np.ndarray | None = None
 
 
 def choose_examples(data: Prepared, count: int, *, seed: int = 0) -> list[tuple[str, str]]:
@@ -47,7 +47,7 @@ def choose_examples(data: Prepared, count: int, *, seed: int = 0) -> list[tuple[
     with_mark = set()
     for finding in map(str, random.permutation(list(data.table.findings))):
         positive = [str(each) for each in random.permutation(frame.loc[frame[finding] == 1, "image_id"].to_numpy(str))]
-        marked = [each for each in positive[:LOOKED_UP] if marked_place(data, each, finding) is not None]
+        marked = [each for each in positive[:LOOKED_UP] if place_of(data, each, finding) is not None]
         images[finding] = marked + [each for each in positive if each not in marked]
         with_mark |= {finding} if marked else set()
     order = sorted(images, key=lambda finding: finding not in with_mark)
@@ -58,19 +58,6 @@ def choose_examples(data: Prepared, count: int, *, seed: int = 0) -> list[tuple[
             if turn < len(images[finding]) and left and len(chosen) < count:
                 chosen |= {left[0]: finding}
     return list(chosen.items())
-
-
-def marked_place(data: Prepared, image_id: str, finding: str) -> np.ndarray | Box | None:
-    """Return where a finding is on an image: its mask, else its box, else None."""
-    if data.table.masks is not None:
-        mask = data.table.masks(image_id).get(finding)
-        return mask if mask is not None and mask.any() else None
-    boxes = data.table.boxes
-    found = boxes[(boxes["image_id"] == image_id) & (boxes["finding"] == finding)]
-    if found.empty:
-        return None
-    x, y, width, height = (float(found.iloc[0][name]) for name in ("x", "y", "width", "height"))
-    return x, y, width, height
 
 
 def explain_examples(
@@ -103,7 +90,7 @@ def explain_examples(
                 label=float(frame[finding].iloc[row]),
                 maps={name: read(found[row, [column]], reading)[0] for name, (_, found) in outputs.items()},
                 logits={name: float(logits[row, column]) for name, (logits, _) in outputs.items()},
-                place=marked_place(data, image_id, finding),
+                place=place_of(data, image_id, finding),
             )
         )
     return examples

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cxr_kd.data.images.resize import resized
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import Side
+from cxr_kd.explanation.places import places_of
 
 BATCH_SIZE = 32  # images
 BLOCK = 64  # pairs whose places are unpacked at a time
@@ -91,7 +91,7 @@ def marked_pairs(data: Prepared, side: Side, limit: int, *, seed: int = 0) -> Pa
     order = np.random.default_rng(seed).permutation(len(frame))
     found, images = [], 0
     for image_id, patient in frame.iloc[order][["image_id", "patient_id"]].itertuples(index=False):
-        own = [(str(image_id), column, str(patient), np.packbits(place)) for column, place in _places(data, image_id)]
+        own = [(str(image_id), column, str(patient), np.packbits(place)) for column, place in places_of(data, image_id)]
         found += own
         images += bool(own)
         if images == limit:
@@ -111,38 +111,3 @@ def positive_pairs(data: Prepared, side: Side, limit: int, *, seed: int = 0) -> 
     rows, columns = np.nonzero(labels[chosen])
     images = frame["image_id"].to_numpy(str)[chosen][rows]
     return Pairs(images, columns, frame["patient_id"].to_numpy(str)[chosen][rows], data.cache.manifest["size"])
-
-
-def _places(data: Prepared, image_id: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (finding's position, its pixels, bool (S, S)) of each marked finding of an image."""
-    size = data.cache.manifest["size"]
-    masks = data.table.masks(image_id) if data.table.masks is not None else _box_masks(data, image_id, size)
-    for column, finding in enumerate(data.table.findings):
-        if finding in masks and (place := at_size(masks[finding], size)).any():
-            yield column, place
-
-
-def _box_masks(data: Prepared, image_id: str, size: int) -> dict[str, np.ndarray]:
-    """The pixels in the boxes of each finding of an image, by finding."""
-    masks: dict[str, np.ndarray] = {}
-    boxes = data.table.boxes[data.table.boxes["image_id"] == image_id]
-    for finding, x, y, width, height in boxes[["finding", "x", "y", "width", "height"]].itertuples(index=False):
-        masks[finding] = masks.get(finding, False) | box_pixels(size, x, y, width, height)
-    return masks
-
-
-def at_size(mask: np.ndarray, size: int) -> np.ndarray:
-    """Return a mask (H, W) as bool (size, size): a pixel is inside if at least half of its area is."""
-    if mask.shape == (size, size):
-        return mask
-    return np.asarray(resized(mask.astype(np.uint8) * 255, size) >= 128)
-
-
-def box_pixels(size: int, x: float, y: float, width: float, height: float) -> np.ndarray:
-    """Return the pixels of a box (fractions of the image) as bool (size, size), cut at the image's border.
-
-    A pixel belongs to the box if its centre does.
-    """
-    centres = (np.arange(size) + 0.5) / size
-    inside_x, inside_y = ((centres >= start) & (centres < start + side) for start, side in ((x, width), (y, height)))
-    return inside_y[:, None] & inside_x[None, :]

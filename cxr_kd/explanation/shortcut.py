@@ -22,7 +22,7 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.explanation.localisation import Reading, enlarged, read
 from cxr_kd.explanation.measures import DRAIN_KINDS, PAINTED_IN_WELL
 from cxr_kd.explanation.methods.cam import Explainer, of_pairs
-from cxr_kd.explanation.pairs import at_size
+from cxr_kd.explanation.places import at_size
 
 FINDING, TRUTH, DRAIN = "Pneumothorax", "truth:Pneumothorax", "drain"
 MEASURES = ("drain_share", "pneumothorax_share", "drain_effect", "drain_effect_sd")

@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cxr_kd.errors import ReportError
-from cxr_kd.explanation.examples import Example, marked_place
+from cxr_kd.explanation.examples import Example
 from cxr_kd.explanation.methods.cam import Explainer
-from cxr_kd.report.overlays import Overlay, Place, overlay_figure
+from cxr_kd.explanation.places import place_of
+from cxr_kd.report.overlays import Overlay, overlay_figure
 from cxr_kd.report.style import ArmStyle, finding_name, to_png
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from cxr_kd.data.prepare import Prepared
     from cxr_kd.models.classifier import CxrClassifier
 
-Places = Callable[[str, str], Place]  # image id, finding -> its true place, None if it is not marked
+Places = Callable[[str, str], np.ndarray | None]  # image id, finding -> its pixels, None if it is not marked
 CHOICES = ("image", "finding", "network", "method")
 
 
@@ -66,7 +67,7 @@ def panel_of_examples(
         styles[arm].label: {form: explainer(network, form) for form in dict.fromkeys(forms)}
         for arm, network in networks.items()
     }
-    places = {(image_id, finding): marked_place(data, image_id, finding) for image_id in images for finding in findings}
+    places = {(image_id, finding): place_of(data, image_id, finding) for image_id in images for finding in findings}
     found = panel(images, findings, methods, lambda *pair: places[pair])
     found.choose(image=examples[0].image_id, finding=examples[0].finding, method=forms[-1])
     return found

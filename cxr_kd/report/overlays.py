@@ -15,7 +15,6 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from cxr_kd.explanation.examples import Box
 from cxr_kd.report.data_figures import Picture, outline
 from cxr_kd.report.style import INK, MUTED, StudyFigure, styled
 
@@ -24,8 +23,6 @@ NO_EVIDENCE = 0.02  # fraction of the scale; less is invisible
 SCALE = "evidence for the finding (logits; 0: none), one scale for all maps"
 SIDE, CHARACTERS = 2.9, 38  # inches of a panel, and letters that fit above it
 
-Place = np.ndarray | Box | None
-
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
@@ -33,7 +30,7 @@ class Overlay:
 
     title: str
     map: np.ndarray | None = None
-    place: Place = None
+    place: np.ndarray | None = None
 
 
 @styled
@@ -91,12 +88,10 @@ def draw_map(axes: Axes, values: np.ndarray, shape: tuple[int, ...], top: float,
                   bbox={"facecolor": MUTED, "edgecolor": "none", "pad": 2})  # fmt: skip
 
 
-def draw_place(axes: Axes, image: np.ndarray, place: Place, width: float = 1.4) -> None:
-    """Outline the true place of a finding: a mask, a box as fractions of the image, or None if it is not known."""
-    if isinstance(place, np.ndarray):
+def draw_place(axes: Axes, image: np.ndarray, place: np.ndarray | None, width: float = 1.4) -> None:
+    """Outline the true place of a finding, bool (S, S); None if it is not known."""
+    if place is not None:
         outline(axes, Picture(image, masks={"": place}), {"": TRUTH}, width)
-    elif place is not None:
-        outline(axes, Picture(image, boxes={"": place}), {"": TRUTH}, width)
 
 
 def colour_bar(figure: Figure, axes: np.ndarray, top: float, fraction: float = 0.045, aspect: float = 45) -> Colorbar:

@@ -15,7 +15,8 @@ from cxr_kd.data.images.decode import decode
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.table import CxrTable
 from cxr_kd.errors import DataError
-from cxr_kd.explanation.examples import Example, choose_examples, marked_place
+from cxr_kd.explanation.examples import Example, choose_examples
+from cxr_kd.explanation.places import place_of
 from cxr_kd.files import write_json, written_whole
 from cxr_kd.report.data_figures import Picture
 from cxr_kd.report.map_check_tables import FORM_TITLES, READINGS
@@ -36,17 +37,13 @@ def keep(figure: Figure, path: Path) -> Figure:
 
 
 def contact_pictures(data: Prepared) -> list[Picture]:
-    """Return one test image per finding, chosen by `choose_examples`, with its mask or box, and one without finding."""
+    """Return one test image per finding, chosen by `choose_examples`, with its place, and one without finding."""
     pictures = []
     chosen = {finding: image_id for image_id, finding in reversed(choose_examples(data, len(data.table.findings)))}
     for finding, image_id in reversed(chosen.items()):
-        where = marked_place(data, image_id, finding)
+        where = place_of(data, image_id, finding)
         picture = Picture(_image(data, image_id), finding_name(finding))
-        if isinstance(where, tuple):
-            picture = replace(picture, boxes={finding: where})
-        elif where is not None:
-            picture = replace(picture, masks={finding: where})
-        pictures.append(picture)
+        pictures.append(picture if where is None else replace(picture, masks={finding: where}))
     frame = data.table.select(data.split.test).frame
     healthy = frame.loc[(frame[list(data.table.findings)] == 0).all(axis=1), "image_id"]
     if len(healthy):

@@ -6,8 +6,9 @@ import torch
 
 from cxr_kd import study as studies
 from cxr_kd.data.prepare import prepare
-from cxr_kd.explanation.examples import choose_examples, explain_examples, marked_place
+from cxr_kd.explanation.examples import choose_examples, explain_examples
 from cxr_kd.explanation.methods.cam import maps
+from cxr_kd.explanation.places import place_of
 from cxr_kd.models.build import build
 
 STUDY = """
@@ -49,13 +50,13 @@ def test_the_seed_determines_the_choice(data):
     assert choose_examples(data, 5) != choose_examples(data, 5, seed=1)
 
 
-def test_a_wrong_positive_label_has_no_marked_place(data):
+def test_a_wrong_positive_label_has_no_place(data):
     """A finding that is reported but was not drawn (label noise) has no mask."""
     frame = data.table.frame
     for finding in data.table.findings:
         wrong_positives = frame[(frame[finding] == 1) & ~frame[f"truth:{finding}"].astype(bool)]
         for image_id in wrong_positives["image_id"]:
-            assert marked_place(data, image_id, finding) is None
+            assert place_of(data, image_id, finding) is None
 
 
 def test_an_example_holds_the_one_pass_map_of_its_finding(data):

@@ -19,7 +19,8 @@ from cxr_kd.explanation.measures import CEILING, CENTRE, EDGES, MEAN_PLACE, PLAC
 from cxr_kd.explanation.methods.cam import maps
 from cxr_kd.explanation.methods.grids import explainer
 from cxr_kd.explanation.pair_maps import pair_maps
-from cxr_kd.explanation.pairs import box_pixels, marked_pairs, positive_pairs
+from cxr_kd.explanation.pairs import marked_pairs, positive_pairs
+from cxr_kd.explanation.places import box_pixels
 from cxr_kd.models.build import build
 
 STUDY = """

@@ -11,7 +11,7 @@ from cxr_kd.data.images.resize import resized
 from cxr_kd.data.prepare import prepare
 from cxr_kd.explanation.measures import DRAIN_KINDS, PAINTED_IN_ILL, PAINTED_IN_WELL, PAINTED_OUT
 from cxr_kd.explanation.methods.grids import explainer
-from cxr_kd.explanation.pairs import at_size
+from cxr_kd.explanation.places import at_size
 from cxr_kd.explanation.shortcut import (
     COLUMNS,
     FINDING,
