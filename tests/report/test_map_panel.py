@@ -69,15 +69,18 @@ def test_the_static_twin_has_the_same_map_and_no_widget() -> None:
 
 
 def test_the_truth_is_outlined_where_it_is_known() -> None:
+    place = np.zeros((8, 8), bool)
+    place[4:6, 2:6] = True
+
     def places(image_id: str, finding: str):
-        return (0.25, 0.5, 0.5, 0.25) if (image_id, finding) == ("first", "Mass") else None
+        return place if (image_id, finding) == ("first", "Mass") else None
 
     shown = panel(IMAGES, FINDINGS, NETWORKS, places, widget=False)
-    boxes = [patch for axes in shown.figure().axes[:2] for patch in axes.patches]
-    assert [box.get_bbox().bounds for box in boxes] == [(1.5, 3.5, 4, 2)] * 2
+    outlines = [drawn for axes in shown.figure().axes[:2] for drawn in axes.collections]
+    assert [drawn.get_paths()[0].get_extents().bounds for drawn in outlines] == [(1.5, 3.5, 4, 2)] * 2
     assert shown.figure().axes[0].get_title("left") == "Mass, outlined"
     shown.choose(finding="Pleural_Thickening")
-    assert not [patch for axes in shown.figure().axes[:2] for patch in axes.patches]
+    assert not [drawn for axes in shown.figure().axes[:2] for drawn in axes.collections]
     assert shown.figure().axes[0].get_title("left") == "Pleural thickening, not outlined"
 
 
