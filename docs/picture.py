@@ -15,6 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 DOCS = Path(__file__).resolve().parent
 WIDTH = 1180  # pixels of the page
+MAPS_SHOWN = 0.377  # of the height of the picture of maps: three of eight radiographs
 
 
 def head(page: Page) -> list[Image.Image]:
@@ -27,8 +28,10 @@ def head(page: Page) -> list[Image.Image]:
 
 
 def where(page: Page) -> list[Image.Image]:
-    """Return the figure of where networks look, and the first radiograph's maps below it."""
-    return [_stored(page, "header figure img"), _stored(page, "#explanations figure.picture img")]
+    """Return the figure of where networks look, and below it the maps of the first radiographs."""
+    drawn = Image.open(io.BytesIO(page.locator("header figure img").screenshot()))
+    maps = _stored(page, "#explanations figure.picture img")
+    return [drawn, maps.crop((0, 0, maps.width, round(MAPS_SHOWN * maps.height)))]
 
 
 def _stored(page: Page, picture: str) -> Image.Image:
@@ -58,7 +61,7 @@ def main() -> None:
     chromium = shutil.which("chromium") or sys.exit("chromium was not found; install it (Debian's package `chromium`)")
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": WIDTH, "height": 2 * WIDTH})
+        page = browser.new_page(viewport={"width": WIDTH, "height": 2 * WIDTH}, device_scale_factor=1)
         for file, (study, take) in PICTURES.items():
             sample = DOCS / "samples" / f"{study}.html"
             if not sample.is_file():
