@@ -58,11 +58,10 @@ def learner(weights: dict[LossName, float], precision: str = "float32") -> Train
 
 def step(learning: TrainStep, batch, source=None) -> float:
     """Take one step as `training.fit` does, including the wait for its numbers."""
-    with learning.training_mode():
-        learning.start_step(1e-3)
-        values = learning.backward(batch, None if source is None else source.of(batch))
-        total = float(torch.stack(list(values.values())).sum()) + float(learning.clip())
-        learning.step(0)
+    learning.start_step(1e-3)
+    values = learning.backward(batch, None if source is None else source.of(batch))
+    total = float(torch.stack(list(values.values())).sum()) + float(learning.clip())
+    learning.step(0)
     return total
 
 

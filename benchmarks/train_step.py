@@ -1,12 +1,11 @@
 """EEEA-Net-C2's training step at 224 px, compared with a plain one: eager, NCHW, float32, torch's default AdamW.
 
-Both take turns on the same batch; ours is the step of `training.train_step` (channels-last, fused AdamW, another way to
-the gradient of large depthwise kernels). `ratio` is the plain step's median time divided by ours. `detail` holds what
-each of the first two measures gains alone, what torch.compile would gain besides (not with `--quick`, because compiling
-takes a minute), and where our time goes: the 7 x 7 depthwise layers alone, forward and backward (the gradient of the
-weights also as torch computes it), with their arithmetic and memory throughput next to those of a matrix product and a
-copy on this machine. `limit` is the plain step's time divided by the larger of two times: its arithmetic at the speed
-of the matrix product, and its memory traffic at the speed of the copy.
+Both take turns on the same batch; ours is the step of `training.train_step` (channels-last, fused AdamW). `ratio` is
+the plain step's median time divided by ours. `detail` holds what each of the two measures gains alone, what
+torch.compile would gain besides (not with `--quick`, because compiling takes a minute), and where our time goes: the
+7 x 7 depthwise layers alone, forward and backward, with their arithmetic and memory throughput next to those of a
+matrix product and a copy on this machine. `limit` is the plain step's time divided by the larger of two times: its
+arithmetic at the speed of the matrix product, and its memory traffic at the speed of the copy.
 """
 
 import argparse
@@ -23,7 +22,6 @@ from torch import nn
 
 from cxr_kd.distill.losses import focal_bce
 from cxr_kd.models.cost import macs
-from cxr_kd.training.depthwise import weight_gradient
 
 BAR = 1.2
 
@@ -75,10 +73,7 @@ def depthwise_profile(rounds: int) -> list[dict[str, object]]:
                 x, weight, None, layer.stride, layer.padding, 1, layer.groups
             ),
             "of_the_input": lambda backward=backward: backward([True, False, False]),
-            "of_the_weight": lambda x=x, weight=weight, layer=layer, gradient=gradient: weight_gradient(
-                gradient, x, weight, layer.stride, layer.padding
-            ),
-            "of_the_weight_by_torch": lambda backward=backward: backward([False, True, False]),
+            "of_the_weight": lambda backward=backward: backward([False, True, False]),
         }
         spent = {part: fastest(call, rounds) for part, call in parts.items()}
         flops, moved = 2 * 49 * y.numel(), 4 * (x.numel() + y.numel())
@@ -142,7 +137,7 @@ def main() -> None:
     medians = {side: median(spent) for side, spent in times.items()}
     flops, copied = machine_speed()
     profile = depthwise_profile(3 if quick else 10)
-    depthwise = sum(row[f"ms_{part}"] for row in profile for part in ("forward", "of_the_input", "of_the_weight"))
+    depthwise = sum(row[key] for row in profile for key in row if key.startswith("ms_"))
     arithmetic = 3 * 2 * macs(network().cpu(), SIZE) * BATCH_SIZE / flops
     # Forward: written once and read once. Backward: gradient written and read once, activation read again.
     traffic = 5 * activations_bytes() / copied
