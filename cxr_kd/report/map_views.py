@@ -171,9 +171,10 @@ def group_table(frames: Frames, styles: Styles, by: str, measure: str = "pointin
 
 def difference_table(frames: Frames, labels: Mapping[str, str]) -> Table | None:
     """Return one row per pair of compared arms and measure; None without any. `labels`: arm -> its name."""
-    rows = []
+    rows, before = [], ""
     for row in frames["differences.csv"].to_dict("records"):
-        names = f"{labels[row['second']]} minus {labels[row['first']]}"
+        pair = f"{labels[row['second']]} minus {labels[row['first']]}"
+        names, before = "" if pair == before else pair, pair
         measure = MEASURES.get(row["measure"]) or OTHER_MEASURES[row["measure"]]
         verdict = "not tested: one training" if row["interval"] == OVER_PATIENTS else "yes" if row["shown"] else "no"
         value = estimate(row["difference"], row["low"], row["high"], signed=True)
