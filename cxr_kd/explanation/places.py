@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -15,16 +15,15 @@ def places_of(data: Prepared, image_id: str) -> Iterator[tuple[int, np.ndarray]]
 
     A finding that covers no pixel at the study's image size is left out.
     """
-    masks = data.table.masks(image_id) if data.table.masks is not None else _box_masks(data, image_id)
+    masks = _masks(data, image_id)
     for column, finding in enumerate(data.table.findings):
-        if finding in masks and (place := _as_seen(data, masks[finding])).any():
+        if (place := _as_seen(data, masks.get(finding))) is not None:
             yield column, place
 
 
 def place_of(data: Prepared, image_id: str, finding: str) -> np.ndarray | None:
     """Return the pixels of a finding on an image, bool (S, S); None if it is not marked there."""
-    column = data.table.findings.index(finding)
-    return dict(places_of(data, image_id)).get(column)
+    return _as_seen(data, _masks(data, image_id).get(finding))
 
 
 def at_size(mask: np.ndarray, size: int, *, keep_aspect: bool = False) -> np.ndarray:
@@ -47,8 +46,17 @@ def box_pixels(size: int, x: float, y: float, width: float, height: float) -> np
     return inside_y[:, None] & inside_x[None, :]
 
 
-def _as_seen(data: Prepared, mask: np.ndarray) -> np.ndarray:
-    return at_size(mask, data.cache.manifest["size"], keep_aspect=data.cache.manifest["keep_aspect"])
+def _as_seen(data: Prepared, mask: np.ndarray | None) -> np.ndarray | None:
+    """The mask at the study's image size; None if there is none, or if no pixel is left of it."""
+    if mask is None:
+        return None
+    place = at_size(mask, data.cache.manifest["size"], keep_aspect=data.cache.manifest["keep_aspect"])
+    return place if place.any() else None
+
+
+def _masks(data: Prepared, image_id: str) -> Mapping[str, np.ndarray]:
+    """The mask of each marked finding of an image, by finding; without masks, the pixels of its boxes."""
+    return data.table.masks(image_id) if data.table.masks is not None else _box_masks(data, image_id)
 
 
 def _box_masks(data: Prepared, image_id: str) -> dict[str, np.ndarray]:
