@@ -50,8 +50,8 @@ format: $(VENV)/.installed ## format the code and strip the notebooks
 	@python -m ruff check --fix . ; python -m ruff format . && python -m nbstripout notebooks/[0-9]*.ipynb
 
 lock: $(VENV)/bin/uv ## resolve requirements.lock again from pyproject.toml
-	@uv pip compile pyproject.toml --extra dev --extra weights --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade --output-file requirements.lock
+	@uv pip compile pyproject.toml --extra study --extra dev --extra weights --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade --output-file requirements.lock
 
 clean: ## remove what studies wrote (runs/ and reports/), but not .venv
 	@find runs reports -mindepth 1 ! -name README.md -delete

@@ -23,8 +23,8 @@ LAYERS = (  # One layer per package or module: each may import only from the lay
     "cli",
     "notebook",
     "report",
-    "explanation",
     "device",
+    "explanation",
     "training",
     "evaluation",
     "distill",
@@ -50,9 +50,10 @@ ORDERED = (
 )
 
 
-def declared() -> list[Requirement]:
+def declared(*extras: str) -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [Requirement(line) for line in (*project["dependencies"], *project["optional-dependencies"]["dev"])]
+    lines = [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return [Requirement(line) for line in (*project["dependencies"], *lines)]
 
 
 def locked() -> dict[str, list[Requirement]]:
@@ -66,8 +67,9 @@ def locked() -> dict[str, list[Requirement]]:
 
 def test_the_lock_pins_everything_that_the_project_declares():
     pinned = locked()
-    assert {canonicalize_name(name) for name in ORDERED} <= {canonicalize_name(each.name) for each in declared()}
-    for requirement in declared():
+    everything = declared("study", "predict", "dev")
+    assert {canonicalize_name(name) for name in ORDERED} <= {canonicalize_name(each.name) for each in everything}
+    for requirement in everything:
         candidates = pinned[canonicalize_name(requirement.name)]
         for candidate in candidates:
             (version,) = [specifier.version for specifier in candidate.specifier]
@@ -191,12 +193,14 @@ LONGEST_MODULE, LONGEST_FUNCTION = 250, 60  # lines; a function's after its firs
 NOT_IMPORTED = {
     "jsonschema": "an upper limit: nbformat loads it, and later versions are slow to import",
     "jupyterlab": "make lab starts it as a module",
+    "onnxscript": "torch.onnx.export loads it",
     "python-gdcm": "imported as gdcm",
     "scikit-learn": "ordered; the tests compare metrics with it",
     "torchvision": "timm needs the version that fits torch",
 }
 IMPORTED_AS = {
     "grad-cam": "pytorch_grad_cam",
+    "onnx-ir": "onnx_ir",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-image": "skimage",
@@ -221,9 +225,8 @@ def test_every_direct_dependency_is_imported_or_has_a_reason():
         for path in (ROOT / "notebooks").glob("*.ipynb")
         if not path.name.startswith(".")
     ]
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     unused = set()
-    for name in (canonicalize_name(Requirement(line).name) for line in dependencies):
+    for name in (canonicalize_name(requirement.name) for requirement in declared("study", "predict")):
         module = IMPORTED_AS.get(name, name)
         if not any(re.search(rf"^\s*(import|from) {module}\b", text, re.MULTILINE) for text in texts):
             unused.add(name)

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 UNUSABLE = 2  # exit status of a command that could not do its work
+RESEARCH = "For research, not for diagnosis."
 INTERRUPTED = 130  # as shells have it: 128 plus the number of SIGINT
 CONTINUED = ("train", "distill")  # commands that, once interrupted, continue from their checkpoint
 
@@ -41,6 +42,11 @@ def errors_in_words(status: int = UNUSABLE) -> Iterator[None]:
         raise typer.Exit(status) from None
     except CxrKdError as error:
         typer.echo(str(error), err=True)
+        raise typer.Exit(status) from None
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("", "cxr_kd"):
+            raise
+        typer.echo(f"{error.name} is not installed; this command needs it: pip install 'cxr-kd[study]'", err=True)
         raise typer.Exit(status) from None
 
 

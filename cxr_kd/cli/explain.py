@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxr_kd.cli.console import print_table
+from cxr_kd.cli.console import RESEARCH, print_table
+from cxr_kd.cli.own_figures import check_findings, check_free, choose_findings, draw_maps, figure_names, text_of
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from cxr_kd.explanation.own_images import RunOnDisk
 
-TABLE, FIGURE = "explain.csv", "maps.png"
-LONGEST = 120  # bytes of an image's name that its figure's name keeps
-RESEARCH = "For research, not for diagnosis."
+TABLE = "explain.csv"
 
 
 def explain(
@@ -43,6 +40,7 @@ def explain(
     """
     import pandas as pd
 
+    from cxr_kd.data.images.find import find_images
     from cxr_kd.explanation import own_images
     from cxr_kd.explanation.methods.named import named_explainer
     from cxr_kd.files import write_csv
@@ -50,23 +48,25 @@ def explain(
 
     found = own_images.find_run(run)
     known, asked = found.metadata["findings"], finding or []
-    own_images.check_findings(known, asked)
-    files, others = own_images.find_images(images)
-    figures = _figure_names(files)
-    _check_free(out, [*figures, TABLE], files, overwrite)
+    check_findings(known, asked)
+    files, others = find_images(images)
+    figures = figure_names(files)
+    check_free(out, [*figures, TABLE], files, overwrite)
     model = weights.load(found.file)
     explainer = named_explainer(model, method, grid)
     pixels = own_images.read_images(files, found)
     logits, evidence = own_images.explain_images(explainer, pixels)
     tables = []
     for row, (file, name) in enumerate(zip(files, figures, strict=True)):
-        shown = own_images.choose_findings(known, asked, logits[row])
+        shown = choose_findings(known, asked, logits[row])
         table = own_images.numbers(known, logits[row], evidence[row], found)
         table = table[table["finding"].isin(shown)].copy() if asked else table
-        table.insert(0, "image", _text(file))
+        table.insert(0, "image", text_of(file))
         tables.append(table.assign(shown=table["finding"].isin(shown), figure=name))
         words = _words(found, method, grid, evidence.shape[2:])
-        _draw(out / name, _text(file.name), pixels[row], _panels(shown, known, logits[row], evidence[row]), words)
+        draw_maps(
+            out / name, pixels[row], known, shown, logits[row], evidence[row], title=text_of(file.name), note=words
+        )
     all_tables = pd.concat(tables, ignore_index=True)
     write_csv(out / TABLE, all_tables)
     notes = _notes(found, method, grid, evidence.shape[2:], others)
@@ -74,61 +74,11 @@ def explain(
     typer.echo(f"{out}: {len(files)} figures and {TABLE}", err=as_json)
 
 
-def _figure_names(files: Sequence[Path]) -> list[str]:
-    """Return NAME-maps.png for each file, with a number if several files have the same name; long names are cut."""
-    names: list[str] = []
-    for file in files:
-        stem = os.fsencode(file.stem)[:LONGEST].decode("utf-8", "ignore")
-        wanted, number = f"{stem}-{FIGURE}", 1
-        while wanted.lower() in {name.lower() for name in names}:  # some disks do not tell A from a
-            number += 1
-            wanted = f"{stem}-{number}-{FIGURE}"
-        names.append(wanted)
-    return names
-
-
-def _text(path: Path | str) -> str:
-    """Return a path as text that can be written: names on a disk need not be UTF-8."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _check_free(out: Path, names: Iterable[str], files: Sequence[Path], overwrite: bool) -> None:
-    from cxr_kd.errors import ReportError
-
-    if out.exists() and not out.is_dir():
-        raise ReportError(f"{out} is a file: give a folder with --out")
-    there = [out / name for name in names if (out / name).exists()]
-    if own := {path.resolve() for path in there} & {file.resolve() for file in files}:
-        raise ReportError(f"{min(own)} is one of the images and would be overwritten: choose another --out")
-    if there and not overwrite:
-        raise ReportError(f"{there[0]} exists: choose another --out, or replace it with --overwrite")
-
-
-def _panels(shown: Sequence[str], known: Sequence[str], logits: np.ndarray, evidence: np.ndarray) -> list[Any]:
-    from cxr_kd.report.overlays import Overlay
-    from cxr_kd.report.style import finding_name
-
-    columns = [known.index(name) for name in shown]
-    return [
-        Overlay("radiograph"),
-        *(Overlay(f"{finding_name(known[c])}, logit {logits[c]:+.2f}".replace("-", "\N{MINUS SIGN}"), evidence[c])
-          for c in columns),
-    ]  # fmt: skip
-
-
-def _draw(path: Path, title: str, image: np.ndarray, panels: list[Any], note: str) -> None:
-    from cxr_kd.report.overlays import overlay_figure
-    from cxr_kd.report.pictures import keep
-
-    title = "".join(letter if letter.isprintable() else "?" for letter in title).replace("$", r"\$")
-    keep(overlay_figure(image, panels, title, note), path)
-
-
 def _words(run: RunOnDisk, method: str, grid: str, cells: Sequence[int]) -> str:
     return (
         f"{run.name} ({run.metadata['network']}, {run.metadata['image_size']} px); maps: {method}, grid {grid}, "
         f"{cells[0]} x {cells[1]} cells. {RESEARCH}"
-    ).replace("$", r"\$")
+    )
 
 
 def _notes(run: RunOnDisk, method: str, grid: str, cells: Sequence[int], others: int) -> list[str]:

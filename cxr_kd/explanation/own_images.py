@@ -1,4 +1,4 @@
-"""A user's own radiographs and one trained network: find the files, decode them as in training, map them, in numbers.
+"""A user's own radiographs and one trained network: find the run, decode images as in training, map them, in numbers.
 
 No label takes part, and nothing here says how good the network is.
 """
@@ -15,9 +15,8 @@ import pandas as pd
 import torch
 from scipy.special import expit
 
-from cxr_kd.data.images import dicom, png_chunks
 from cxr_kd.data.images.decode import INTENSITY_RULES, decode
-from cxr_kd.errors import DataError, ModelError, StorageError, TrainingError, is_of_storage
+from cxr_kd.errors import DataError, ModelError, TrainingError
 from cxr_kd.evaluation.probability import recalibration
 from cxr_kd.evaluation.probability.recalibration import Recalibration
 from cxr_kd.explanation.methods.cam import Explainer
@@ -26,8 +25,6 @@ from cxr_kd.study.data_settings import Intensity
 from cxr_kd.training.finished_run import WEIGHTS
 
 BATCH_SIZE = 16
-SHOWN = 3  # findings of the highest logits, if none is named
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
@@ -81,42 +78,6 @@ def find_run(run: Path) -> RunOnDisk:
     return RunOnDisk(file, metadata, fitted)
 
 
-def find_images(paths: Sequence[Path]) -> tuple[list[Path], int]:
-    """Return image files, each once: those named, and those in named folders; and the other files in these folders.
-
-    In a folder and the folders in it, files are taken by their content: PNG, JPEG or DICOM. Hidden ones are left out.
-    Raises DataError for a path that does not exist and a folder without an image.
-    """
-    found: dict[Path, None] = {}
-    others = 0
-    for path in paths:
-        if not path.exists():
-            raise DataError(f"{path}: no such file or folder")
-        if not path.is_dir():
-            found[path] = None
-            continue
-        files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
-        images = [file for file in files if _is_image(file)]
-        if not images:
-            raise DataError(f"{path}: none of its {len(files):,} files is a PNG, JPEG or DICOM file")
-        others += len(files) - len(images)
-        found |= dict.fromkeys(images)
-    return list(found), others
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-
-def _is_image(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            header = file.read(dicom.HEADER_BYTES)
-    except OSError as error:
-        raise (StorageError if is_of_storage(error) else DataError)(f"{path}: cannot be read ({error})") from error
-    return header.startswith((png_chunks.SIGNATURE, _JPEG_SIGNATURE)) or dicom.is_dicom(header)
-
-
 def read_images(files: Sequence[Path], run: RunOnDisk) -> np.ndarray:
     """Return the images as the run's networks saw theirs, uint8 (N, S, S). DataError names a file that is no image."""
     size = run.metadata["image_size"]
@@ -129,19 +90,6 @@ def explain_images(explain: Explainer, images: np.ndarray) -> tuple[np.ndarray, 
         parts = [explain(batch.unsqueeze(1)) for batch in torch.from_numpy(images).split(BATCH_SIZE)]
     logits, evidence = (torch.cat(each).detach().numpy() for each in zip(*parts, strict=True))
     return logits, evidence
-
-
-def check_findings(known: Sequence[str], asked: Sequence[str]) -> None:
-    """Raise ModelError for a finding that is asked for and that the network does not have."""
-    if unknown := [name for name in asked if name not in known]:
-        raise ModelError(f"the network has no finding {unknown[0]!r}; it has: {', '.join(known)}")
-
-
-def choose_findings(known: Sequence[str], asked: Sequence[str], logits: np.ndarray) -> list[str]:
-    """Return the findings to show of one image: those asked for, or those of the SHOWN highest logits (L,)."""
-    if asked:
-        return list(dict.fromkeys(asked))
-    return [known[column] for column in np.argsort(-logits, kind="stable")[:SHOWN]]
 
 
 def numbers(findings: Sequence[str], logits: np.ndarray, evidence: np.ndarray, run: RunOnDisk) -> pd.DataFrame:

@@ -31,7 +31,7 @@ class LinearHead(Head):
 
     def jacobian(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return the weights as (B, L, K), without a copy."""
-        return self.output.weight.expand(len(pooled), -1, -1)
+        return self.output.weight.expand(pooled.shape[0], -1, -1)
 
 
 class HardswishHead(Head):
@@ -81,7 +81,7 @@ class LayeredHead(Head):
         for layer in self.layers:
             inputs.append(pooled)
             pooled = _normalised(layer, pooled) if isinstance(layer, nn.BatchNorm1d) else layer(pooled)
-        jacobian = self.output.weight.expand(len(pooled), -1, -1)
+        jacobian = self.output.weight.expand(pooled.shape[0], -1, -1)
         for layer, z in zip(reversed(self.layers), reversed(inputs), strict=True):
             jacobian = LAYERS[type(layer)](layer, z, jacobian)
         return jacobian

@@ -150,5 +150,7 @@ def _array(image: Image.Image) -> np.ndarray:
     if image.mode == "L":  # not I;16, which Pillow hands over as signed numbers
         # Pillow's own memory, if it is in one piece (16 MiB): np.asarray copies it twice.
         with contextlib.suppress(ValueError):
-            return pyarrow.array(image).to_numpy().reshape(image.height, image.width)
+            array = pyarrow.array(image)  # not its to_numpy, which imports pandas
+            pixels = np.frombuffer(array.buffers()[1], np.uint8, len(array), array.offset)
+            return pixels.reshape(image.height, image.width)
     return np.asarray(image)
