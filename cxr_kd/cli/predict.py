@@ -107,7 +107,7 @@ def _answered(
 
 def _rows(image: str, answers: Answers, told: Metadata, rule: Rule) -> Iterator[dict[str, Any]]:
     for finding, logit, probability in zip(told.findings, answers.logits[0], answers.probabilities[0], strict=True):
-        threshold = next((point.logit for point in finding.operating_points if point.rule == rule), None)
+        threshold = told.threshold(finding.name, rule)
         yield {
             "image": image,
             "finding": finding.name,

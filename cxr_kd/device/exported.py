@@ -57,6 +57,13 @@ class ExportedModel:
         model._check_known_answer()
         return model
 
+    @property
+    def runtime(self) -> str:
+        """The runtime and its version."""
+        import onnxruntime
+
+        return f"ONNX Runtime {onnxruntime.__version__}"
+
     def run(self, images: np.ndarray) -> Answers:
         """Return the answers for images, uint8 (N, S, S) of the model's image size. Raises ModelError for others."""
         size, findings = self.metadata.image_size, len(self.metadata.findings)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,22 @@ def latencies_ms(models: Mapping[str, CxrClassifier], *, repeats: int = 50, thre
     before has left no trace in the processor's caches. Thread count and modes are restored. Raises ValueError for
     fewer than one repeat.
     """
+    with _in_eval_mode(models.values()), torch.inference_mode():
+        calls = {name: partial(model, _image(model)) for name, model in models.items()}
+        return calls_in_turn_ms(calls, repeats=repeats, threads=threads)
+
+
+def calls_in_turn_ms(
+    calls: Mapping[str, Callable[[], object]], *, repeats: int = 50, threads: int = 1
+) -> dict[str, np.ndarray]:
+    """Return the milliseconds (repeats,) of each call, in rounds that make every call once; see `latencies_ms`.
+
+    `threads` are those of PyTorch; another runtime's are its own. Raises ValueError for fewer than one repeat.
+    """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
-    timers = {name: _timer(model, threads) for name, model in models.items()}
-    with _in_eval_mode(models.values()), torch.inference_mode():
-        rounds = [[timer.timeit(1).median * 1e3 for timer in timers.values()] for _ in range(repeats)]
+    timers = {name: _timer(call, threads) for name, call in calls.items()}
+    rounds = [[timer.timeit(1).median * 1e3 for timer in timers.values()] for _ in range(repeats)]
     return dict(zip(timers, np.array(rounds).T, strict=True))
 
 
@@ -64,13 +76,16 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine() or "unknown processor"
 
 
-def _timer(model: CxrClassifier, threads: int) -> Timer:
+def _image(model: CxrClassifier) -> torch.Tensor:
+    return torch.randint(0, 256, (1, 1, model.image_size, model.image_size), dtype=torch.uint8)
+
+
+def _timer(call: Callable[[], object], threads: int) -> Timer:
     # This import warns on a machine with a CUDA compiler and no GPU, although nothing is compiled here.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.benchmark import Timer
 
-    image = torch.randint(0, 256, (1, 1, model.image_size, model.image_size), dtype=torch.uint8)
-    return Timer("model(image)", globals={"model": model, "image": image}, num_threads=threads)
+    return Timer("call()", globals={"call": call}, num_threads=threads)
 
 
 @contextmanager

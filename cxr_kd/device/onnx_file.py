@@ -86,6 +86,11 @@ class Metadata(_Content):
         """The findings, in the order of the outputs."""
         return tuple(finding.name for finding in self.findings)
 
+    def threshold(self, finding: str, rule: str) -> float | None:
+        """Return the logit from which on a finding is called present by a rule, or None if there is no such point."""
+        points = self.findings[self.names.index(finding)].operating_points
+        return next((point.logit for point in points if point.rule == rule), None)
+
     @property
     def calibrated(self) -> bool:
         """Whether the model has the output `probabilities`."""

@@ -23,6 +23,7 @@ from cxr_kd.report import (
     tables,
 )
 from cxr_kd.report.ablation_figure import ablation_figure
+from cxr_kd.report.exported_table import exported_table
 from cxr_kd.report.figure_files import FigureFiles, PageFigure
 from cxr_kd.report.headline import cost_sentences
 from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
@@ -195,6 +196,7 @@ def cost(
         "cost_sentences": cost_sentences(files.cost, list(taught.values()), styles),
         "cost_figure": figure,
         "cost_table": tables.cost_table(files.cost, styles),
+        "exported_table": exported_table(files.exported, styles),
         "paper_cost_table": paper_cost_table(files.cost, styles),
     }
 

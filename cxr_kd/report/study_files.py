@@ -34,6 +34,9 @@ DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", 
              "image_sources")  # fmt: skip
 COST_COLUMNS = ("run", "network", "image_size", "parameters", "macs", "file_mb", "latency_ms_median", "latency_ms_p25",
                 "latency_ms_p75", "cpu", "threads")  # fmt: skip
+EXPORT_COLUMNS = ("run", "precision", "runtime", "file_mb", "images", "logit_difference", "map_correlation", "auroc",
+                  "auroc_exported", "decisions", "flipped", "latency_ms_median", "latency_ms_p25", "latency_ms_p75",
+                  "faster", "faster_low", "faster_high", "cpu", "threads")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,7 @@ class StudyFiles:
     explanations: Sequence[tuple[Path, str]]  # file, caption
     maps: Mapping[str, pd.DataFrame]  # `explanation.map_tables.read_map_tables`
     cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
+    exported: pd.DataFrame  # exported.csv with the column `arm`, one row per arm
     by_source: SourceResults | None  # if the images have sources
     across: Mapping[str, pd.DataFrame] | None  # `evaluation.across.read_across`, if the study names further data sets
     ablation: tuple[pd.DataFrame, pd.DataFrame] | None  # `evaluation.ablation.read_ablation`, if the study has one
@@ -99,6 +103,7 @@ def read_study_files(study: Study) -> StudyFiles:
         explanations=_explanations(study.runs_folder / "explanations"),
         maps=_maps(study),
         cost=_cost(study),
+        exported=_of_first_seeds(study, "exported.csv", EXPORT_COLUMNS),
         by_source=_by_source(study, data),
         across=across.read_across(study),
         ablation=ablation.read_ablation(study) if study.ablation else None,
@@ -155,11 +160,19 @@ def _maps(study: Study) -> dict[str, pd.DataFrame]:
 
 
 def _cost(study: Study) -> pd.DataFrame:
-    """Return device.csv with one row per arm: that of its first seed, because all seeds have the same network."""
-    path = _needed(study.runs_folder / "device.csv", "07_device")
+    """Return device.csv with one row per arm: all seeds have the same network."""
+    frame = _of_first_seeds(study, "device.csv", COST_COLUMNS)
+    ratios = [f"latency_ratio{end}:{name}" for name in frame["network"] for end in ("", "_low", "_high")]
+    if missing := [column for column in dict.fromkeys(ratios) if column not in frame]:
+        raise ReportError(f"{study.runs_folder / 'device.csv'}: no column {', '.join(missing)}; run 07_device again")
+    return frame
+
+
+def _of_first_seeds(study: Study, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table of 07_device with the column `arm` and one row per arm, that of its first seed."""
+    path = _needed(study.runs_folder / name, "07_device")
     frame = pd.read_csv(path)
-    ratios = [f"latency_ratio{end}:{name}" for name in frame.get("network", ()) for end in ("", "_low", "_high")]
-    if missing := [column for column in (*COST_COLUMNS, *dict.fromkeys(ratios)) if column not in frame]:
+    if missing := [column for column in columns if column not in frame]:
         raise ReportError(f"{path}: no column {', '.join(missing)}; run 07_device again")
     arm_of_run = {run.name: arm for arm, runs in arms_of(study).items() for run in runs}
     if unknown := sorted(set(frame["run"]) - set(arm_of_run)):

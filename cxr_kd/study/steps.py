@@ -54,9 +54,8 @@ def steps(study: Study) -> tuple[Step, ...]:
     ablation = [Step("05_ablation", file, (evaluate,), {**evaluation, **asked, "code": code})] if study.ablation else []
     maps = {"evaluation": evaluation, **study.explanation.model_dump(), "code": code}  # measures of maps have intervals
     explain = Step("06_explain", file, needs=trained, settings=maps)
-    device = Step(
-        "07_device", file, needs=trained, settings={**study.device.model_dump(), "code": code}, exclusive=True
-    )
+    measured = {**study.device.model_dump(), "code": code}
+    device = Step("07_device", file, needs=(evaluate,), settings=measured, exclusive=True)  # it exports calibrations
     report = Step(
         "08_report",
         file,
