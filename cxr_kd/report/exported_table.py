@@ -49,7 +49,7 @@ def exported_table(exported: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> Ta
     first = exported.iloc[0]
     note = (
         f"First seed of each network; {int(first['images']):,} test images; {first['precision']}, {first['runtime']}, "
-        f"{first['cpu']}, {thread_count(first['threads'])}. A call is one finding of one image, at Youden's threshold on "
+        f"{first['cpu']}, {thread_count(first['threads'])}. A call is a finding of an image, at Youden's threshold on "
         "validation. Rank correlation of the file's and the network's map of one finding in one image: 1 is the "
         "same order of cells."
     )
