@@ -23,8 +23,8 @@ import onnxruntime
 import torch
 
 from cxr_kd.device.export import export
-from cxr_kd.device.exported import INPUT
 from cxr_kd.device.latency import calls_in_turn_ms, cpu_name
+from cxr_kd.device.runtimes import INPUT
 from cxr_kd.models import weights
 from cxr_kd.models.build import build
 from cxr_kd.models.cost import macs

@@ -67,7 +67,7 @@ def test_every_run_left_what_the_design_promises(project):
         files = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"answers"}
         assert files == {"card.json", "history.csv", "model.safetensors", "predictions-test.parquet",
                          "predictions-validation.parquet", "operating-points.json", "recalibration.json",
-                         "model.onnx"}  # fmt: skip
+                         "model.onnx"} | ({"model-small.onnx"} if "eeea" in name else set())  # fmt: skip
         card = json.loads((folder / "card.json").read_text())
         assert card["kind"] == "phantom"
         assert card["split_sha256"] == data["split"]["sha256"]
@@ -75,11 +75,24 @@ def test_every_run_left_what_the_design_promises(project):
 
 def test_every_exported_file_answers_as_its_network(project):
     table = pd.read_csv(project / "runs" / "smoke" / "exported.csv")
-    assert list(table["network"]) == ["densenet121", "eeea_net_c2", "eeea_net_c2"]
-    assert (table["logit_difference"] < 1e-4).all()
-    assert (table["flipped"] <= 1).all()
+    float32 = table[table["precision"] == "float32"]
+    assert list(float32["network"]) == ["densenet121", "densenet121", *["eeea_net_c2"] * 4]
+    assert float32["runtime"].str.split().str[0].nunique() == len(float32) / 3 == 2
+    assert (float32["logit_difference"] < 1e-4).all()
+    assert (float32["flipped"] <= 1).all()
     assert (table["decisions"] > 100).all()
-    assert table["auroc_exported"].to_numpy() == pytest.approx(table["auroc"].to_numpy(), abs=1e-3)
+    assert float32["auroc_exported"].to_numpy() == pytest.approx(float32["auroc"].to_numpy(), abs=1e-3)
+    smaller = table[table["precision"] != "float32"]
+    assert set(smaller["network"]) == {"eeea_net_c2"}
+    assert (smaller["file_mb"] < 5.6).all()
+
+
+def test_the_smaller_file_of_each_student_is_one_that_was_tried(project):
+    table = pd.read_csv(project / "runs" / "smoke" / "smaller.csv", keep_default_na=False)
+    assert set(table["precision"]) == {"float16", "int8_weights", "int8"}
+    chosen = table[table["chosen"]]
+    assert list(chosen["run"]) == ["eeea_net_c2_alone-seed0", "eeea_net_c2_from_densenet121-seed0"]
+    assert (chosen["refused"] == "").all()
 
 
 def test_the_report_is_one_file_that_says_what_it_is_about(project):

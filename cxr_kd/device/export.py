@@ -15,8 +15,9 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, DeduplicateInit
 from torch import nn
 
 from cxr_kd.device import known_answer
-from cxr_kd.device.exported import INPUT, ExportedModel
-from cxr_kd.device.onnx_file import KEY, Finding, KnownAnswer, Metadata, OperatingPoint, sealed
+from cxr_kd.device.exported import ExportedModel
+from cxr_kd.device.onnx_file import Finding, KnownAnswer, Metadata, OperatingPoint, sealed, with_metadata
+from cxr_kd.device.runtimes import INPUT
 from cxr_kd.errors import ModelError, PredictionsError
 from cxr_kd.evaluation.probability import operating_points
 from cxr_kd.evaluation.probability.operating_points import OperatingPoints
@@ -75,8 +76,7 @@ def export(run: Path | str, out: Path | str, *, grid: str = "plain", overwrite: 
     metadata = _metadata(found, findings, grid, wanted)
     converted = _converted(network, inputs)
     with written_whole(out) as temporary:
-        _add_metadata(converted, metadata)
-        temporary.write_bytes(sealed(converted.SerializeToString(deterministic=True)))
+        temporary.write_bytes(sealed(with_metadata(converted, metadata)))
         _check_equal(ExportedModel.load(temporary), inputs, wanted, out)
     return ExportedModel.load(out)
 
@@ -192,12 +192,6 @@ def _converted(network: _Exported, images: torch.Tensor) -> onnx.ModelProto:
     proto: onnx.ModelProto = program.model_proto
     del proto.graph.value_info[:]  # shapes within the graph, with the exporter's notes; every runtime infers them
     return proto
-
-
-def _add_metadata(model: onnx.ModelProto, metadata: Metadata) -> None:
-    model.producer_name, model.producer_version = "cxr_kd", metadata.versions["cxr-kd"]
-    entry = model.metadata_props.add()
-    entry.key, entry.value = KEY, metadata.model_dump_json()
 
 
 def _check_equal(exported: ExportedModel, images: torch.Tensor, wanted: Sequence[torch.Tensor], out: Path) -> None:

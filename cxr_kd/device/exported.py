@@ -1,21 +1,17 @@
-"""Run an exported model: logits, probabilities and maps of radiographs. Needs onnxruntime, and no torch."""
+"""Run an exported model: logits, probabilities and maps of radiographs. Needs a runtime (onnxruntime), and no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxr_kd.device import known_answer
+from cxr_kd.device import known_answer, runtimes
 from cxr_kd.device.onnx_file import KEY, Metadata, parse, read_sealed
+from cxr_kd.device.runtimes import Loaded, Runtime
 from cxr_kd.errors import ModelError
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-INPUT = "image"
 AT_ONCE = 8  # images of one call of the runtime: memory does not depend on how many are asked for
 
 
@@ -38,31 +34,29 @@ class ExportedModel:
 
     path: Path
     metadata: Metadata
-    session: InferenceSession
+    loaded: Loaded
 
     @classmethod
-    def load(cls, path: Path | str, *, threads: int = 0) -> ExportedModel:
+    def load(cls, path: Path | str, *, threads: int = 0, runtime: Runtime = "onnxruntime") -> ExportedModel:
         """Return the model in a file of `cxr-kd export`, after it gave the known answer.
 
-        `threads`: of the runtime; 0 takes all cores. Raises ModelError if onnxruntime is not installed, if the file is
+        `threads`: of the runtime; 0 takes all cores. Raises ModelError if the runtime is not installed, if the file is
         no such model, was cut off or changed, and if the known answer does not come out.
         """
         path = Path(path)
         content = read_sealed(path)
-        session = _session(content, path, threads)
-        text = session.get_modelmeta().custom_metadata_map.get(KEY)
+        loaded = runtimes.load(runtime, content, path, threads)
+        text = loaded.metadata.get(KEY)
         if text is None:
             raise ModelError(f"{path}: no {KEY!r} in its metadata: it is no model of `cxr-kd export`")
-        model = cls(path, parse(text, path), session)
+        model = cls(path, parse(text, path), loaded)
         model._check_known_answer()
         return model
 
     @property
     def runtime(self) -> str:
         """The runtime and its version."""
-        import onnxruntime
-
-        return f"ONNX Runtime {onnxruntime.__version__}"
+        return self.loaded.runtime
 
     def run(self, images: np.ndarray) -> Answers:
         """Return the answers for images, uint8 (N, S, S) of the model's image size. Raises ModelError for others."""
@@ -79,8 +73,7 @@ class ExportedModel:
         return Answers(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
     def _answers(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        names = [output.name for output in self.session.get_outputs()]
-        found: dict[str, Any] = dict(zip(names, self.session.run(None, {INPUT: images[:, None]}), strict=True))
+        found = self.loaded.run(images[:, None])
         logits = found["logits"]
         return logits, found.get("probabilities", np.full_like(logits, np.nan)), found["maps"]
 
@@ -91,21 +84,5 @@ class ExportedModel:
             raise ModelError(
                 f"{self.path}: on this machine its logits of the check image differ by {off:.2g} from the known answer "
                 f"({known.tolerance:g} is allowed), so none of its answers can be trusted: try another version of "
-                f"onnxruntime"
+                f"the runtime ({self.runtime})"
             )
-
-
-def _session(content: bytes, path: Path, threads: int) -> InferenceSession:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError("onnxruntime is not installed: pip install 'cxr-kd[predict]'") from error
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors only
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common class but this
-        told = " ".join(str(error).split())
-        raise ModelError(f"{path}: onnxruntime cannot load it ({told[:200]})") from error

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cxr_kd.errors import ModelError
 from cxr_kd.study.data_settings import Intensity
 
+if TYPE_CHECKING:
+    import onnx
+
+# float16, int8_weights: how weights are stored, and arithmetic is in float32. int8: convolutions compute in 8 bits.
+Precision = Literal["float32", "float16", "int8_weights", "int8"]
 KEY = "cxr_kd"  # of the metadata entry that holds `Metadata` as JSON
 _EXPORT_AGAIN = "export it again with `cxr-kd export`, or copy it again"
 # Field 14 of ONNX's ModelProto, metadata_props, in protobuf's encoding: tag, length, then key (field 1) and value (2).
@@ -74,7 +79,8 @@ class Metadata(_Content):
     intensity: Intensity
     grid: str
     cells: tuple[int, int]
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
+    way: str = ""  # how an int8 model was made
     opset: int
     known_answer: KnownAnswer
     versions: dict[str, str]
@@ -95,6 +101,14 @@ class Metadata(_Content):
     def calibrated(self) -> bool:
         """Whether the model has the output `probabilities`."""
         return any(finding.calibrated for finding in self.findings)
+
+
+def with_metadata(model: onnx.ModelProto, metadata: Metadata) -> bytes:
+    """Return the bytes of an ONNX model, the same for the same model, with this metadata added to it."""
+    model.producer_name, model.producer_version = "cxr_kd", metadata.versions["cxr-kd"]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, metadata.model_dump_json()
+    return model.SerializeToString(deterministic=True)
 
 
 def sealed(model: bytes) -> bytes:

@@ -1,8 +1,10 @@
-"""Does the exported file decide as the network does? Both on the whole test side, and the time that each takes."""
+"""Does an exported file decide as its network does? Both on the whole test side, and the time that each takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,9 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.device.export import export
 from cxr_kd.device.exported import AT_ONCE, ExportedModel
 from cxr_kd.device.latency import calls_in_turn_ms, cpu_name, latency_ratio
+from cxr_kd.device.runtimes import Runtime
+from cxr_kd.device.smaller import CANDIDATE, pixels_of, smaller
+from cxr_kd.evaluation.bootstrap import bootstrap_difference
 from cxr_kd.evaluation.metrics import auroc
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.explanation.methods.cam import one_pass
@@ -21,57 +26,62 @@ from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.study import Study
 from cxr_kd.study.runs import Run
 
-FILE, TABLE = "model.onnx", "exported.csv"  # in the run's folder; in the study's
+FILE, TABLE, SMALLER_TABLE = "model.onnx", "exported.csv", "smaller.csv"  # in the run's folder; in the study's
 THREADS = 1
 
 
 def write_exports(
     study: Study, runs: Sequence[Run], networks: Mapping[str, CxrClassifier], data: Prepared
-) -> pd.DataFrame:
-    """Export the network of each run to FILE in its folder, write the table of `compared` as TABLE, and return it.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Export the network of each run to FILE in its folder, and a student's smaller file beside it (`smaller`).
 
-    `networks`: name of a run -> its network.
+    `networks`: name of a run -> its network. Writes and returns two tables with the column `run`: TABLE, one row per
+    file and runtime (`compared`, `times`), and SMALLER_TABLE, one per candidate for the smaller file.
     """
-    rows = []
+    rows, tried = [], [pd.DataFrame(columns=["run", *CANDIDATE])]
     for run in runs:
         folder = study.run_folder(run)
-        exported = export(folder, folder / FILE, overwrite=True)
-        # The runtime's own threads would otherwise wait for work while another network is timed.
-        exported = ExportedModel.load(exported.path, threads=THREADS)
+        ways: list[tuple[Path, Runtime]] = [(export(folder, folder / FILE, overwrite=True).path, "onnxruntime")]
+        if run.role != "teacher":
+            small, candidates = smaller(ExportedModel.load(ways[0][0]), data, study.device)
+            tried.append(candidates.assign(run=run.name))
+            ways += [(small.path, "onnxruntime")] if small else []
+        ways += [(ways[0][0], "openvino")]
         test = Predictions.read(folder / "predictions-test.parquet")
-        rows.append(
-            {"run": run.name, **compared(exported, networks[run.name], test, data, study.device.latency_repeats)}
-        )
-    table = pd.DataFrame(rows)
-    write_csv(study.runs_folder / TABLE, table)
-    return table
+        evidence = evidence_of(networks[run.name], data)
+        for file, runtime in ways:
+            # The runtime's own threads would otherwise wait for work while another network is timed.
+            exported = ExportedModel.load(file, threads=THREADS, runtime=runtime)
+            row = compared(exported, test, evidence, data, study) | times(exported, networks[run.name], study)
+            rows.append({"run": run.name, **row})
+    tables = pd.DataFrame(rows), pd.concat(tried, ignore_index=True)
+    for name, table in zip((TABLE, SMALLER_TABLE), tables, strict=True):
+        write_csv(study.runs_folder / name, table)
+    return tables
 
 
 def compared(
-    exported: ExportedModel, model: CxrClassifier, test: Predictions, data: Prepared, repeats: int
+    exported: ExportedModel, test: Predictions, evidence: Sequence[np.ndarray], data: Prepared, study: Study
 ) -> dict[str, object]:
-    """Return how an exported model differs from its network on the test side, and the time of one image.
+    """Return how an exported model differs from its network on the test side.
 
-    `test`: the network's own predictions. Keys of the row:
-        network, precision, runtime, file_mb (2**20 bytes), images, findings.
+    `test`, `evidence`: the network's own predictions, and its maps (`evidence_of`). Keys of the row:
+        network, precision, way (of the metadata), runtime, file_mb (2**20 bytes), images, findings.
         logit_difference, map_difference: largest absolute difference in logits, over all images, findings (and cells).
         map_correlation: lowest rank correlation of two maps of one image and finding; NaN if all maps are constant.
-        auroc, auroc_exported: mean over the findings that have one.
+        auroc, auroc_exported: mean over the findings that have one; auroc_change, auroc_change_low, auroc_change_high:
+            the second minus the first, with its 95 % interval over patients.
         auroc_difference: largest absolute difference of a finding's AUROC.
         decisions, flipped: calls at Youden's point of validation, and how many of them are others.
-        latency_ms_*, eager_ms_*: median and quartiles of one image with all maps, and of PyTorch without maps, in
-            `repeats` rounds that time both, with THREADS thread.
-        faster, faster_low, faster_high: how many times as long PyTorch takes (`latency_ratio`).
-        cpu, threads.
     """
-    answers, differences, correlations = _on_test_side(exported, model, data)
+    answers, differences, correlations = _on_test_side(exported, evidence, data)
     of_network, of_exported = (auroc(test.labels, logits) for logits in (test.logits, answers))
     scored = np.isfinite(of_network)
     decisions, flipped = _flips(exported, test.logits, answers)
-    times = _times(exported, model, repeats)
     return {
-        "network": model.name,
+        "network": exported.metadata.network,
         "precision": exported.metadata.precision,
+        "way": exported.metadata.way,
         "runtime": exported.runtime,
         "file_mb": exported.path.stat().st_size / 2**20,
         "images": len(answers),
@@ -81,29 +91,44 @@ def compared(
         "map_correlation": float(np.nanmin(correlations)) if np.isfinite(correlations).any() else float("nan"),
         "auroc": float(of_network[scored].mean()) if scored.any() else float("nan"),
         "auroc_exported": float(of_exported[scored].mean()) if scored.any() else float("nan"),
+        **_change(test, answers, study),
         "auroc_difference": float(np.abs(of_exported - of_network)[scored].max(initial=0)),
         "decisions": decisions,
         "flipped": flipped,
-        **times,
-        "cpu": cpu_name(),
-        "threads": THREADS,
     }
 
 
-def _on_test_side(
-    exported: ExportedModel, model: CxrClassifier, data: Prepared
-) -> tuple[np.ndarray, list[float], np.ndarray]:
-    """Return the exported model's logits (N, L), and how its maps differ from the network's in each batch."""
+def evidence_of(model: CxrClassifier, data: Prepared) -> list[np.ndarray]:
+    """Return a network's plain maps of the test side, signed evidence in logits (B, L, h, w) for each batch."""
     explain = one_pass(model.eval())
+    with torch.inference_mode():
+        return [explain(torch.from_numpy(pixels)[:, None])[1].numpy() for pixels in _test_pixels(data)]
+
+
+def _change(test: Predictions, answers: np.ndarray, study: Study) -> dict[str, float]:
+    columns = {f"logit:{finding}": answers[:, position] for position, finding in enumerate(test.findings)}
+    other = replace(test, frame=test.frame.assign(**columns))
+    found = bootstrap_difference(test, other, study.evaluation).inference("auroc")
+    return {
+        f"auroc_change{end}": float(values[-1])
+        for end, values in (("", found.estimate), ("_low", found.low), ("_high", found.high))
+    }
+
+
+def _test_pixels(data: Prepared) -> Iterator[np.ndarray]:
+    return map(pixels_of, data.batches("test", AT_ONCE, augment=None, shuffle=False).epoch(0))
+
+
+def _on_test_side(
+    exported: ExportedModel, evidence: Sequence[np.ndarray], data: Prepared
+) -> tuple[np.ndarray, list[float], np.ndarray]:
+    """Return the exported model's logits (N, L), and how its maps differ from `evidence` in each batch."""
     logits, differences, correlations = [], [], []
-    for batch in data.batches("test", AT_ONCE, augment=None, shuffle=False).epoch(0):
-        pixels = (batch.images * 255).round().to(torch.uint8)  # as they were: a batch holds them divided by 255
-        answers = exported.run(pixels[:, 0].numpy())
-        with torch.inference_mode():
-            evidence = explain(pixels)[1].numpy()
+    for pixels, wanted in zip(_test_pixels(data), evidence, strict=True):
+        answers = exported.run(pixels)
         logits.append(answers.logits)
-        differences.append(float(np.abs(answers.evidence - evidence).max()))
-        one, other = (maps.reshape(-1, *maps.shape[2:]) for maps in (answers.evidence, evidence))
+        differences.append(float(np.abs(answers.evidence - wanted).max()))
+        one, other = (maps.reshape(-1, *maps.shape[2:]) for maps in (answers.evidence, wanted))
         correlations.append(rank_correlation(one, other))
     return np.concatenate(logits), differences, np.concatenate(correlations)
 
@@ -116,7 +141,15 @@ def _flips(exported: ExportedModel, first: np.ndarray, second: np.ndarray) -> tu
     return calls.size, int((calls != others).sum())
 
 
-def _times(exported: ExportedModel, model: CxrClassifier, repeats: int) -> dict[str, float]:
+def times(exported: ExportedModel, model: CxrClassifier, study: Study) -> dict[str, object]:
+    """Return the time of one image, with these keys.
+
+    latency_ms_*, eager_ms_*: median and quartiles of one image with all maps, and of PyTorch without maps, in rounds
+        that time both, with THREADS thread.
+    faster, faster_low, faster_high: how many times as long PyTorch takes (`latency_ratio`).
+    cpu, threads.
+    """
+    repeats = study.device.latency_repeats
     image = np.random.default_rng(0).integers(0, 256, (1, model.image_size, model.image_size), dtype=np.uint8)
     tensor = torch.from_numpy(image)[None]
 
@@ -125,10 +158,11 @@ def _times(exported: ExportedModel, model: CxrClassifier, repeats: int) -> dict[
             return model(tensor)
 
     found = calls_in_turn_ms({"latency": lambda: exported.run(image), "eager": eager}, repeats=repeats, threads=THREADS)
-    times = {
+    milliseconds = {
         f"{name}_ms_{end}": float(value)
-        for name, milliseconds in found.items()
-        for end, value in zip(("p25", "median", "p75"), np.percentile(milliseconds, (25, 50, 75)), strict=True)
+        for name, took in found.items()
+        for end, value in zip(("p25", "median", "p75"), np.percentile(took, (25, 50, 75)), strict=True)
     }
     ratio = latency_ratio(found["eager"], found["latency"])
-    return times | dict(zip(("faster", "faster_low", "faster_high"), ratio, strict=True))
+    faster = dict(zip(("faster", "faster_low", "faster_high"), ratio, strict=True))
+    return milliseconds | faster | {"cpu": cpu_name(), "threads": THREADS}

@@ -21,6 +21,7 @@ from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.report.style import INK, METRIC_NAMES, MUTED, RULE, ArmStyle, StudyFigure, finding_name, styled
 from cxr_kd.report.tables import thread_count
 
+REFERENCE_RUNTIME = "ONNX Runtime"
 Styles = Mapping[str, ArmStyle]
 
 
@@ -124,15 +125,17 @@ def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = 
 
 
 @styled
-def cost_against_auroc(cost: pd.DataFrame, evaluations: pd.DataFrame, styles: Styles) -> Figure:
-    """Draw mean AUROC against latency; `cost`: one row per arm with latency_ms_median, _p25, _p75 and threads.
+def cost_against_auroc(cost: pd.DataFrame, exported: pd.DataFrame, evaluations: pd.DataFrame, styles: Styles) -> Figure:
+    """Draw mean AUROC against latency, of each network in PyTorch and of its exported files in ONNX Runtime.
 
-    Latency has a logarithmic axis, because its ratios matter.
+    `cost`: one row per arm with latency_ms_median, _p25, _p75 and threads. `exported`: exported.csv with the column
+    `arm`; a file's AUROC is the network's plus `auroc_change`. Latency has a logarithmic axis, because its ratios
+    matter.
     """
     latencies = cost.set_index("arm")[["latency_ms_median", "latency_ms_p25", "latency_ms_p75"]]
     rows = evaluations[evaluations["finding"] == MEAN].set_index("arm").join(latencies, how="inner")
     shown = [style for arm, style in styles.items() if arm in rows.index]
-    figure = StudyFigure(figsize=(8.6, 3.6), layout="constrained")
+    figure = StudyFigure(figsize=(8.6, 3.8), layout="constrained")
     axes = figure.subplots()
     for style in shown:
         row = rows.loc[style.arm]
@@ -142,12 +145,22 @@ def cost_against_auroc(cost: pd.DataFrame, evaluations: pd.DataFrame, styles: St
             xerr=[[latency - row["latency_ms_p25"]], [row["latency_ms_p75"] - latency]],
             yerr=[[score - row["auroc_low"]], [row["auroc_high"] - score]],
         )  # fmt: skip
+        files = exported[(exported["arm"] == style.arm) & exported["runtime"].str.startswith(REFERENCE_RUNTIME)]
+        times, scores = files["latency_ms_median"], score + files["auroc_change"]
+        axes.plot([latency, *times], [score, *scores], color=style.colour, linewidth=0.8, linestyle=":")
+        for time, value, precision in zip(times, scores, files["precision"], strict=True):
+            axes.plot(time, value, style.marker, color=style.colour, markersize=5.5,
+                      markerfacecolor=style.colour if precision == "float32" else "white")  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     threads = thread_count(cost["threads"].iloc[0])
-    axes.set_xlabel(f"latency of one image on this processor, {threads} (ms; median, quartiles)")
+    axes.set_xlabel(
+        f"latency of one image on this processor, {threads} (ms)\n"
+        "with error bars: PyTorch (median, quartiles); small: the exported file with all maps; small and empty: the "
+        "smaller file"
+    )
     axes.set_ylabel("mean AUROC (95 % interval)")
     axes.grid()
     _legend(figure, shown)

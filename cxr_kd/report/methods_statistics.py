@@ -102,10 +102,21 @@ def device_text(study: Study, files: StudyFiles) -> str:
     """Return how latency was measured, and on which processor."""
     processors = sorted({str(cpu) for cpu in files.cost["cpu"]})
     threads = sorted({int(count) for count in files.cost["threads"]})
-    return (
+    runtimes = listed(list(dict.fromkeys(files.exported["runtime"])))
+    text = (
         f"Latency of one image at {study.image_size} pixels in float32 was measured on {listed(processors)} with "
         f"{listed([counted(count, 'thread') for count in threads])}, in {study.device.latency_repeats} rounds that "
         "time every network once; ratios are taken within rounds. The first seed of each network was exported to ONNX, "
-        f"with its preprocessing, calibration and maps in the file, and compared with the network on all "
-        f"{int(files.exported['images'].iloc[0]):,} test images."
+        f"with its preprocessing, calibration and maps in the file, run with {runtimes}, and compared with the network "
+        f"on all {int(files.exported['images'].iloc[0]):,} test images."
+    )
+    if files.smaller.empty:
+        return text
+    device = study.device
+    return text + (
+        " For students, smaller files were scored on validation images: weights stored in 16 or 8 bits"
+        f"{' and 8-bit arithmetic' if device.int8 else ''}. One that lost more than {device.auroc_loss:g} of the mean "
+        f"AUROC or {device.finding_loss:g} of any finding's, or whose maps had a mean cosine below "
+        f"{device.map_cosine:g} to those in float32, was refused; of the others, the fastest was chosen if it was "
+        "faster than float32, else the smallest."
     )

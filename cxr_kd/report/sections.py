@@ -23,7 +23,7 @@ from cxr_kd.report import (
     tables,
 )
 from cxr_kd.report.ablation_figure import ablation_figure
-from cxr_kd.report.exported_table import exported_table
+from cxr_kd.report.exported_table import candidates_table, exported_table
 from cxr_kd.report.figure_files import FigureFiles, PageFigure
 from cxr_kd.report.headline import cost_sentences
 from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
@@ -190,15 +190,24 @@ def cost(
     figure = None
     if scored:
         means = files.evaluations[files.evaluations["finding"] == MEAN].drop(columns="run")
-        drawing = figures.cost_against_auroc(files.cost, files.evaluations, styles)
+        drawing = figures.cost_against_auroc(files.cost, files.exported, files.evaluations, styles)
         figure = drawn.add("cost", drawing, means.merge(files.cost, on="arm"))
     return {
         "cost_sentences": cost_sentences(files.cost, list(taught.values()), styles),
         "cost_figure": figure,
         "cost_table": tables.cost_table(files.cost, styles),
         "exported_table": exported_table(files.exported, styles),
+        "smaller_table": candidates_table(files.smaller, styles, _limits(study)) if len(files.smaller) else None,
         "paper_cost_table": paper_cost_table(files.cost, styles),
     }
+
+
+def _limits(study: Study) -> str:
+    device = study.device
+    return (
+        f"a loss above {device.auroc_loss:g} of the mean AUROC or {device.finding_loss:g} of any finding's, or a mean "
+        f"cosine of maps below {device.map_cosine:g}"
+    )
 
 
 def _picture(file: Path) -> str:

@@ -34,9 +34,12 @@ DATA_KEYS = ("known", "prevalence", "views", "patients_by_sex", "age", "marks", 
              "image_sources")  # fmt: skip
 COST_COLUMNS = ("run", "network", "image_size", "parameters", "macs", "file_mb", "latency_ms_median", "latency_ms_p25",
                 "latency_ms_p75", "cpu", "threads")  # fmt: skip
-EXPORT_COLUMNS = ("run", "precision", "runtime", "file_mb", "images", "logit_difference", "map_correlation", "auroc",
-                  "auroc_exported", "decisions", "flipped", "latency_ms_median", "latency_ms_p25", "latency_ms_p75",
-                  "faster", "faster_low", "faster_high", "cpu", "threads")  # fmt: skip
+EXPORT_COLUMNS = ("run", "precision", "way", "runtime", "file_mb", "images", "logit_difference", "map_correlation",
+                  "auroc_exported", "auroc_change", "auroc_change_low", "auroc_change_high", "decisions", "flipped",
+                  "latency_ms_median", "latency_ms_p25", "latency_ms_p75", "faster", "faster_low", "faster_high", "cpu",
+                  "threads")  # fmt: skip
+SMALLER_COLUMNS = ("run", "precision", "way", "file_mb", "auroc_loss", "finding", "finding_loss", "map_cosine",
+                   "faster", "faster_low", "faster_high", "refused", "chosen")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,8 @@ class StudyFiles:
     explanations: Sequence[tuple[Path, str]]  # file, caption
     maps: Mapping[str, pd.DataFrame]  # `explanation.map_tables.read_map_tables`
     cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
-    exported: pd.DataFrame  # exported.csv with the column `arm`, one row per arm
+    exported: pd.DataFrame  # exported.csv with the column `arm`, one row per file and runtime
+    smaller: pd.DataFrame  # smaller.csv with the column `arm`, one row per candidate
     by_source: SourceResults | None  # if the images have sources
     across: Mapping[str, pd.DataFrame] | None  # `evaluation.across.read_across`, if the study names further data sets
     ablation: tuple[pd.DataFrame, pd.DataFrame] | None  # `evaluation.ablation.read_ablation`, if the study has one
@@ -103,7 +107,8 @@ def read_study_files(study: Study) -> StudyFiles:
         explanations=_explanations(study.runs_folder / "explanations"),
         maps=_maps(study),
         cost=_cost(study),
-        exported=_of_first_seeds(study, "exported.csv", EXPORT_COLUMNS),
+        exported=_with_arms(study, "exported.csv", EXPORT_COLUMNS),
+        smaller=_with_arms(study, "smaller.csv", SMALLER_COLUMNS),
         by_source=_by_source(study, data),
         across=across.read_across(study),
         ablation=ablation.read_ablation(study) if study.ablation else None,
@@ -161,15 +166,15 @@ def _maps(study: Study) -> dict[str, pd.DataFrame]:
 
 def _cost(study: Study) -> pd.DataFrame:
     """Return device.csv with one row per arm: all seeds have the same network."""
-    frame = _of_first_seeds(study, "device.csv", COST_COLUMNS)
+    frame = _with_arms(study, "device.csv", COST_COLUMNS).drop_duplicates("arm").reset_index(drop=True)
     ratios = [f"latency_ratio{end}:{name}" for name in frame["network"] for end in ("", "_low", "_high")]
     if missing := [column for column in dict.fromkeys(ratios) if column not in frame]:
         raise ReportError(f"{study.runs_folder / 'device.csv'}: no column {', '.join(missing)}; run 07_device again")
     return frame
 
 
-def _of_first_seeds(study: Study, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Return a table of 07_device with the column `arm` and one row per arm, that of its first seed."""
+def _with_arms(study: Study, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table of 07_device with the column `arm`; texts that are missing are empty."""
     path = _needed(study.runs_folder / name, "07_device")
     frame = pd.read_csv(path)
     if missing := [column for column in columns if column not in frame]:
@@ -177,7 +182,8 @@ def _of_first_seeds(study: Study, name: str, columns: Sequence[str]) -> pd.DataF
     arm_of_run = {run.name: arm for arm, runs in arms_of(study).items() for run in runs}
     if unknown := sorted(set(frame["run"]) - set(arm_of_run)):
         raise ReportError(f"{path}: the study has no run {unknown[0]!r}; run 07_device again")
-    return frame.assign(arm=frame["run"].map(arm_of_run)).drop_duplicates("arm").reset_index(drop=True)
+    texts = {column: frame[column].fillna("") for column in ("way", "finding", "refused") if column in frame}
+    return frame.assign(arm=frame["run"].map(arm_of_run), **texts)
 
 
 def _needed(path: Path, notebook: str) -> Path:

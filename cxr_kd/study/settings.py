@@ -167,10 +167,39 @@ class Explanation(Settings):
         return self
 
 
+Scales = Literal["tensor", "channel"]
+Ranges = Literal["minmax", "entropy", "percentile"]
+LayerGroup = Literal["first", "last", "squeeze_excite", "depthwise", "hard_swish"]
+
+
+class Int8(Settings):
+    """The ways to compute in 8 bits that are tried: each of `scales` with each of `ranges` and each of `kept`."""
+
+    scales: tuple[Scales, ...] = Field(
+        default=("tensor", "channel"), description="one scale for a layer's weights, or one per output channel"
+    )
+    ranges: tuple[Ranges, ...] = Field(
+        default=("minmax", "entropy", "percentile"),
+        description="what becomes of rare values of an activation on the calibration images: minmax keeps them",
+    )
+    kept: tuple[tuple[LayerGroup, ...], ...] = Field(
+        default=((), ("squeeze_excite", "depthwise"), ("first", "last", "squeeze_excite", "depthwise")),
+        description="groups of layers that go on computing in float32",
+    )
+    calibration_images: int = Field(default=64, ge=1, description="validation images that the ranges are from")
+
+
 class Device(Settings):
-    """How latency is measured."""
+    """How latency is measured, and how the exported files of students are made smaller.
+
+    A smaller file is refused if on validation images it loses more than these limits against float32.
+    """
 
     latency_repeats: int = Field(default=50, ge=3)
+    int8: Int8 | None = Field(default_factory=Int8, description="null: no way to compute in 8 bits is tried")
+    auroc_loss: float = Field(default=0.005, ge=0, description="of the mean AUROC")
+    finding_loss: float = Field(default=0.01, ge=0, description="of the AUROC of any finding")
+    map_cosine: float = Field(default=0.95, ge=0, le=1, description="lowest mean cosine of its maps and float32's")
 
 
 def digest(settings: Any) -> str:

@@ -96,9 +96,14 @@ def test_learning_curves_draw_each_seed_and_cost_draws_each_arm(make_study) -> N
     history = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "validation_auroc": [0.5, 0.6]})
     loss, score = figures.learning_curves({arm: [history, history] for arm in styles}, styles).axes
     assert len(loss.lines) == len(score.lines) == 2 * len(styles)
-    figure = figures.cost_against_auroc(read_study_files(study).cost, read_results(study)[0], styles)
-    assert any("(ms;" in text for text in texts(figure))
-    assert len(figure.axes[0].containers) == len(styles)
+    files = read_study_files(study)
+    figure = figures.cost_against_auroc(files.cost, files.exported, read_results(study)[0], styles)
+    assert any("(ms)" in text for text in texts(figure))
+    (axes,) = figure.axes
+    assert len(axes.containers) == len(styles)
+    exported = [line for line in axes.lines if list(line.get_xdata()) == [5.1]]
+    assert len(exported) == len(files.exported)
+    assert sum(line.get_markerfacecolor() == "white" for line in exported) == len(files.smaller) / 2
 
 
 def test_the_same_figure_is_the_same_file_whatever_the_settings(make_study) -> None:
