@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxr_kd.cli.console import UNUSABLE, errors_in_words, print_table
-from cxr_kd.study import load_study
 
 if TYPE_CHECKING:
     from cxr_kd.data.check import Check
@@ -68,6 +67,7 @@ def data_check(
 def _how_to_read(dataset: str | None, study: str | None) -> tuple[DataSettings, Intensity, bool, int]:
     """Return data settings, `intensity`, `keep_aspect` and `minimum_positives` of a study, or defaults; StudyError."""
     from cxr_kd.errors import StudyError
+    from cxr_kd.study import load_study
     from cxr_kd.study.settings import Evaluation
 
     if study:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_kd.study import load_study
-
 if TYPE_CHECKING:
     from cxr_kd.data.prepare import Prepared
     from cxr_kd.study import Study
@@ -29,6 +27,8 @@ def train(
 
     A finished run is not trained again. A run that was stopped continues from its last epoch.
     """
+    from cxr_kd.study import load_study
+
     asked = load_study(study)
     _train(asked, asked.teacher_run(network or asked.teachers[0].network, _seed(asked, seed)))
 
@@ -47,6 +47,8 @@ def distill(
 
     A finished run is not trained again. A run that was stopped continues from its last epoch.
     """
+    from cxr_kd.study import load_study
+
     asked = load_study(study)
     taught = [each.teacher for each in asked.students if each.teacher]
     teacher = teacher or (taught[0] if taught else "alone")
