@@ -174,8 +174,7 @@ function greysOf(
 
 function throughPalette(samples: Uint8Array, palette: Uint8Array | undefined): Uint8Array {
   if (!palette) throw new ImageError("not a complete PNG file (it has no palette)");
-  // Pillow converts a palette with other whole numbers than a pixel.
-  const grey = (at: number) => Math.floor((palette[at]! * 299 + palette[at + 1]! * 587 + palette[at + 2]! * 114) / 1000);
+  const grey = (at: number) => luminance(palette[at]!, palette[at + 1]!, palette[at + 2]!);
   const table = Uint8Array.from({ length: 256 }, (_, index) => (3 * index + 2 < palette.length ? grey(3 * index) : 0));
   return samples.map((value) => table[value]!);
 }
