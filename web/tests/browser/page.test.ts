@@ -224,11 +224,14 @@ describe.skipIf(missing)(`the page ${missing}`, () => {
     expect(await pressed.count()).toBe(1); // the strongest evidence comes first
     expect((await drawn()).coloured).toBeGreaterThan(100);
     const ticks = await page.locator(".ticks span").allTextContents();
-    await page.locator("tbody button").first().focus();
-    await page.keyboard.press("Tab");
+    const strongest = await pressed.textContent();
+    const others = page.locator("tbody button[aria-pressed=false]");
+    const other = (await others.last().textContent())!;
+    expect(other).not.toBe(strongest);
+    await others.last().focus();
     await page.keyboard.press("Enter");
-    expect(await pressed.textContent()).toBe("Cardiomegaly");
-    expect(await page.locator("canvas.radiograph").getAttribute("aria-label")).toContain("Map of Cardiomegaly");
+    expect(await pressed.textContent()).toBe(other);
+    expect(await page.locator("canvas.radiograph").getAttribute("aria-label")).toContain(`Map of ${other}`);
     expect(await page.locator(".ticks span").allTextContents()).toEqual(ticks);
     await page.keyboard.press("Enter");
     expect(await pressed.count()).toBe(0);
@@ -246,6 +249,9 @@ describe.skipIf(missing)(`the page ${missing}`, () => {
       mimeType: "image/png",
       buffer: readFileSync(image(`p${position % 3}.png`)),
     }));
+    const start = performance.now();
+    await page.getByLabel("Choose radiographs").setInputFiles(buffers);
+    await page.getByText(/^[1-9]\d* of 200 done/).waitFor(); // until then, the test hands the files over
     await page.evaluate(() => {
       const told = { worst: 0, last: performance.now() };
       Object.assign(window, { told });
@@ -254,8 +260,7 @@ describe.skipIf(missing)(`the page ${missing}`, () => {
         told.last = performance.now();
       }, 10);
     });
-    const start = performance.now();
-    await read(buffers, "200 of 200 done");
+    await page.getByText("200 of 200 done").waitFor({ timeout: 100_000 });
     const worst = await page.evaluate(() => (window as unknown as { told: { worst: number } }).told.worst);
     console.log(`200 files in ${((performance.now() - start) / 1000).toFixed(1)} s; the page was never busy for over ${worst.toFixed(0)} ms`);
     expect(await page.locator("#image-list li").count()).toBe(200);
@@ -287,13 +292,14 @@ describe.skipIf(missing)(`the page ${missing}`, () => {
 
   test("cannot send anything to another host, from the page or from its worker", async () => {
     await open();
-    const told = page.waitForEvent("console", (message) => message.text().includes("Content Security Policy"));
-    page.removeAllListeners("console");
-    const refused = await page.evaluate(() =>
-      fetch("http://127.0.0.1:1/").then(() => "sent", () => "refused"),
-    ); // prettier-ignore
-    await told.catch(() => undefined);
-    expect(refused).toBe("refused");
+    page.removeAllListeners("console"); // the browser reports there what it stopped
+    const refused = await page.evaluate(() => {
+      const stopped = new Promise<string>((resolve) =>
+        document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective)),
+      );
+      return fetch("http://127.0.0.1:1/").then(() => "sent", () => stopped);
+    }); // prettier-ignore
+    expect(refused).toBe("connect-src");
     const worker = page.workers()[0]!;
     expect(await worker.evaluate(() => fetch("http://127.0.0.1:1/").then(() => "sent", (error) => String(error)))).not.toBe("sent");
     foreign = []; // requests that the policy stopped
