@@ -66,10 +66,20 @@ def test_every_run_left_what_the_design_promises(project):
         folder = project / "runs" / "smoke" / name
         files = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"answers"}
         assert files == {"card.json", "history.csv", "model.safetensors", "predictions-test.parquet",
-                         "predictions-validation.parquet", "operating-points.json", "recalibration.json"}  # fmt: skip
+                         "predictions-validation.parquet", "operating-points.json", "recalibration.json",
+                         "model.onnx"}  # fmt: skip
         card = json.loads((folder / "card.json").read_text())
         assert card["kind"] == "phantom"
         assert card["split_sha256"] == data["split"]["sha256"]
+
+
+def test_every_exported_file_answers_as_its_network(project):
+    table = pd.read_csv(project / "runs" / "smoke" / "exported.csv")
+    assert list(table["network"]) == ["densenet121", "eeea_net_c2", "eeea_net_c2"]
+    assert (table["logit_difference"] < 1e-4).all()
+    assert (table["flipped"] <= 1).all()
+    assert (table["decisions"] > 100).all()
+    assert table["auroc_exported"].to_numpy() == pytest.approx(table["auroc"].to_numpy(), abs=1e-3)
 
 
 def test_the_report_is_one_file_that_says_what_it_is_about(project):

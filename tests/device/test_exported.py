@@ -1,6 +1,7 @@
 """Reading a model file: what was cut off, changed or is of someone else is refused, in one sentence."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -8,7 +9,7 @@ import pytest
 
 from cxr_kd.device import known_answer
 from cxr_kd.device.exported import ExportedModel
-from cxr_kd.device.onnx_file import KEY, read_sealed, sealed
+from cxr_kd.device.onnx_file import KEY, Finding, KnownAnswer, Metadata, OperatingPoint, read_sealed, sealed
 from cxr_kd.errors import ModelError
 
 
@@ -44,6 +45,16 @@ def test_every_changed_or_missing_byte_is_noticed(content, tmp_path) -> None:
         file.write_bytes(content[:length])
         with pytest.raises(ModelError, match="is no model of `cxr-kd export`, or was cut off"):
             read_sealed(file)
+
+
+def test_the_page_for_other_programs_describes_this_file(content) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "exported-model.md").read_text()
+    fields = {*Metadata.model_fields, *Finding.model_fields, *OperatingPoint.model_fields, *KnownAnswer.model_fields}
+    assert [name for name in sorted(fields - {"format", "target"}) if name not in page] == []
+    assert content[-76:-64] == bytes.fromhex("72 4a 0a 06") + b"sha256" + bytes.fromhex("12 40")
+    rule = [line.strip() for line in known_answer.image.__doc__.splitlines() if " = " in line]
+    assert len(rule) == 3
+    assert [line for line in rule if line not in page] == []
 
 
 def test_what_is_no_model_file_is_refused(tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Operating points: the logits from which a run calls a finding present, chosen on its validation side.
 
-They are kept in a file beside the run (FILE), never inside a model: another hospital needs others.
+They are kept in a file beside the run (FILE), never inside a weights file: another hospital needs others. An exported
+model holds a copy, which says what each threshold reached on validation.
 """
 
 from __future__ import annotations

@@ -104,7 +104,8 @@ def full_model(known: Known) -> Answer:
     return found(
         "Each run folder holds the trained network as model.safetensors, which cxr_kd.load reads, with its findings, "
         "image size and input statistics; fitted thresholds and recalibration lie beside it (operating-points.json, "
-        f"recalibration.json). Sizes: {'; '.join(sizes)}. Network code is in cxr_kd and timm. {said}".strip(),
+        "recalibration.json). model.onnx there is the exported network of the first seed, with a copy of both. "
+        f"Sizes: {'; '.join(sizes)}. Network code is in cxr_kd and timm. {said}".strip(),
         "cost", "again",
     )  # fmt: skip
 
