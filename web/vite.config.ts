@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { basename, join, relative } from "node:path";
+import { gzipSync } from "node:zlib";
 
 import { defaultClientConditions, type Plugin } from "vite";
 import { defineConfig } from "vitest/config";
@@ -32,12 +33,40 @@ function listFilesForOffline(): Plugin {
   };
 }
 
+const GZIP = "?gzip";
+
+/**
+ * `import address from "FILE?gzip"` puts FILE into the build, compressed with gzip, so that it is small on every server.
+ * The ending of its name is unknown to servers: else some would tell the browser to inflate it.
+ */
+function gzipFiles(): Plugin {
+  return {
+    name: "gzip-files",
+    enforce: "pre",
+    async resolveId(source, importer) {
+      if (!source.endsWith(GZIP)) return null;
+      const found = await this.resolve(source.slice(0, -GZIP.length), importer);
+      return found && found.id + GZIP;
+    },
+    load(id) {
+      if (!id.endsWith(GZIP)) return null;
+      const file = id.slice(0, -GZIP.length);
+      const reference = this.emitFile({
+        type: "asset",
+        name: `${basename(file)}.gzip`,
+        source: gzipSync(readFileSync(file), { level: 9 }),
+      });
+      return `export default import.meta.ROLLUP_FILE_URL_${reference};`;
+    },
+  };
+}
+
 export default defineConfig({
   base: "./",
   plugins: [listFilesForOffline()],
   // The runtime's form that takes its WebAssembly from addresses that are given to it (src/model/runtime.ts).
   resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
-  worker: { format: "es" },
+  worker: { format: "es", plugins: () => [gzipFiles()] },
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },

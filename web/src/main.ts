@@ -4,7 +4,7 @@ import { reasonOf } from "./errors";
 import { ModelClient } from "./model/client";
 import type { LoadedModel } from "./model/messages";
 import { Reader, type Progress, type Reading } from "./reader";
-import { calledPresent } from "./readings";
+import { summaryOf } from "./readings";
 import { byId, element } from "./ui/dom";
 import { takeFiles } from "./ui/fileDrop";
 import { ImageList } from "./ui/imageList";
@@ -46,7 +46,7 @@ async function openModelBeside(): Promise<void> {
 }
 
 function answered(reading: Reading): void {
-  const button = images.add(reading.file.name, reading.answer.seen, calledPresent(reading.rows), () => select(reading, button));
+  const button = images.add(reading.file.name, reading.answer.seen, summaryOf(reading.rows, reading.answer), () => select(reading, button));
   if (!selected) select(reading, button);
 }
 

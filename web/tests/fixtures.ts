@@ -11,7 +11,12 @@ export interface GreysCase {
 }
 
 export interface Expected {
-  logits: Record<string, number[]>;
+  /** px of the images that the models take. */
+  size: number;
+  /** Names of the real radiographs among the images. */
+  real: string[];
+  /** Model, file: logits. */
+  logits: Record<"model" | "int8", Record<string, number[]>>;
   greys: GreysCase[];
 }
 

@@ -1,54 +1,67 @@
-"""Write what the tests of the page compare with: a model, images, and what Python says of them.
+"""Write what the tests of the page compare with: models, images, and what Python says of them.
 
-    python web/tests/make_fixtures.py MODEL FOLDER
+    python web/tests/make_fixtures.py FOLDER
     CXR_KD_WEB_FIXTURES=FOLDER npm test
 
-All images are phantoms (synthetic radiographs). FOLDER gets model.onnx, images/ and greys/ with the files, and
-expected.json with the logits of images/ and the decoded greys of greys/.
+FOLDER gets model.onnx and int8.onnx (random weights), images/ and greys/ with files, and expected.json with the logits
+of images/ and the decoded greys of greys/. The images are phantoms (synthetic radiographs), and a few real radiographs if
+CXR_KD_TEST_DATA or ../shared/data is the folder that holds them.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pydicom import dcmwrite
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.sequence import Sequence
-from pydicom.uid import (
-    ComputedRadiographyImageStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    JPEGBaseline8Bit,
-    RLELossless,
-)
+from pydicom.uid import JPEGBaseline8Bit
 
-from cxr_kd.data.images.decode import decode
-from cxr_kd.device.exported import ExportedModel
-from cxr_kd.phantoms.draw import draw
-from cxr_kd.study.data_settings import PhantomSettings
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "data"), str(ROOT / "tests" / "device")]  # as pytest does
+
+from made_dicoms import dicom, write_dicoms  # noqa: E402
+from made_models import SIZE, logits, write_models  # noqa: E402
+from made_pngs import coloured, write_pngs  # noqa: E402
+
+from cxr_kd.data.images.decode import decode  # noqa: E402
+from cxr_kd.phantoms.draw import draw  # noqa: E402
+from cxr_kd.study.data_settings import PhantomSettings  # noqa: E402
 
 SMALL = 64  # px of the greys that are compared
+KEEP_ASPECT = True  # of the run that runs_to_export writes
+REAL = Path(os.environ.get("CXR_KD_TEST_DATA") or ROOT.parent / "shared" / "data")
 
 
-def main(model_file: Path, folder: Path) -> None:
+def main(folder: Path) -> None:
     """Write the folder."""
     images, greys = folder / "images", folder / "greys"
     for each in (images, greys):
         each.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model_file, folder / "model.onnx")
+    write_models(folder)
     phantoms = [draw(PhantomSettings(images=20, size=512), index).image for index in range(3)]
     write_images(images, phantoms)
     cases = [*write_pngs(greys, phantoms[0]), *write_dicoms(greys, phantoms[1])]
-    expected = {"logits": logits_of(folder / "model.onnx", images), "greys": [decoded(greys, *case) for case in cases]}
+    real = copy_real(images)
+    if (images / "RG1_J2KI.dcm").exists():
+        shutil.copyfile(images / "RG1_J2KI.dcm", greys / "RG1_J2KI.dcm")
+        cases.append(("RG1_J2KI.dcm", True, "fixed"))
+    names = sorted(path.name for path in images.iterdir())
+    pixels = [decode(images / name, SIZE, keep_aspect=KEEP_ASPECT) for name in names]
+    models = {name: (folder / f"{name}.onnx").read_bytes() for name in ("model", "int8")}
+    expected = {
+        "size": SIZE,
+        "real": real,
+        "logits": {model: dict(zip(names, logits(content, pixels), strict=True)) for model, content in models.items()},
+        "greys": [decoded(greys, *case) for case in cases],
+    }
     (folder / "expected.json").write_text(json.dumps(expected))
-    print(f"{folder}: {len(expected['logits'])} images with logits, {len(cases)} with greys")
+    print(f"{folder}: {len(names)} images with logits, {len(real)} of them real; {len(cases)} with greys")
 
 
 def write_images(folder: Path, phantoms: list[np.ndarray]) -> None:
@@ -67,97 +80,17 @@ def write_images(folder: Path, phantoms: list[np.ndarray]) -> None:
     Image.fromarray(phantoms[2].astype(np.uint16) * 250 + 60).save(folder / "16-bit.png")
 
 
-def write_pngs(folder: Path, image: np.ndarray) -> list[tuple[str, bool, str]]:
-    """Write PNG files of all kinds; return (name, keep_aspect, intensity) of each case."""
-    rng = np.random.default_rng(0)
-    wide, tiny = image[:300, :501], image[200:240, 200:250]
-    Image.fromarray(wide).save(folder / "wide.png")
-    Image.fromarray(tiny).save(folder / "tiny.png")
-    Image.fromarray(tiny[:, :3]).save(folder / "thin.png")
-    Image.fromarray(coloured(wide)).save(folder / "rgb.png")
-    alpha = rng.integers(0, 256, (*wide.shape, 1), np.uint8)
-    Image.fromarray(np.concatenate([coloured(wide), alpha], axis=2)).save(folder / "rgba.png")
-    Image.fromarray(np.concatenate([wide[:, :, None], alpha], axis=2)).save(folder / "la.png")
-    Image.fromarray(coloured(wide)).quantize(64).save(folder / "palette.png")
-    Image.fromarray(wide).quantize(16).save(folder / "palette-4-bit.png", bits=4)
-    Image.fromarray(wide.astype(np.uint16) * 40 + 3000).save(folder / "16-bit.png")
-    upright = [(f"orientation-{turn}.png", False, "fixed") for turn in range(1, 9)]
-    for turn, (name, *_) in enumerate(upright, start=1):
-        exif = Image.Exif()
-        exif[0x0112] = turn
-        Image.fromarray(wide).save(folder / name, exif=exif)
-    names = ("wide", "tiny", "thin", "rgb", "rgba", "la", "palette", "palette-4-bit", "16-bit")
-    return [
-        *((f"{name}.png", keep, "fixed") for name in names for keep in (False, True)),
-        ("16-bit.png", False, "per-image"),
-        *upright,
+def copy_real(folder: Path) -> list[str]:
+    """Copy real radiographs, if there are any; return their names."""
+    found = [
+        *sorted((REAL / "dicom").glob("*.dcm")),
+        *sorted((REAL / "chestxray14-boxed224" / "images").glob("*.png"))[:2],
     ]
-
-
-def write_dicoms(folder: Path, image: np.ndarray) -> list[tuple[str, bool, str]]:
-    """Write DICOM files of all kinds that the page reads without the browser's JPEG decoder."""
-    values = image[:301, :400].astype(np.uint16) * 16 + 7
-    signed = values.astype(np.int16) - 1500
-    table = Dataset()
-    table.LUTDescriptor = [2000, 900, 10]
-    table.LUTData = np.linspace(0, 1023, 2000).astype("<u2").tobytes()
-    files = {
-        "monochrome2": dicom(values, 12),
-        "monochrome1": dicom(values, 12, PhotometricInterpretation="MONOCHROME1"),
-        "window": dicom(values, 12, WindowCenter=[1800, 300], WindowWidth=[2500.5, 100]),
-        "exact": dicom(values, 12, WindowCenter=1800, WindowWidth=2500, VOILUTFunction="LINEAR_EXACT"),
-        "sigmoid": dicom(values, 12, WindowCenter=1800, WindowWidth=2500, VOILUTFunction="SIGMOID"),
-        "signed": dicom(signed, 13, RescaleSlope=1.5, RescaleIntercept=-20, WindowCenter=700, WindowWidth=5000),
-        "table": dicom(values, 12, VOILUTSequence=Sequence([table])),
-        "8-bit": dicom(image[:301, :399], 8),
-        "rle": dicom(values, 12),
-    }
-    files["rle"].compress(RLELossless, generate_instance_uid=False)
-    for name, file in files.items():
-        file.save_as(folder / f"{name}.dcm", enforce_file_format=True)
-    big = dicom(values, 12)
-    big.PixelData = values.astype(">u2").tobytes()
-    big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
-    dcmwrite(folder / "big-endian.dcm", big, implicit_vr=False, little_endian=False, enforce_file_format=True)
-    return [
-        (f"{name}.dcm", False, intensity) for name in (*files, "big-endian") for intensity in ("fixed", "per-image")
-    ]
-
-
-def coloured(image: np.ndarray) -> np.ndarray:
-    """Return an image whose three channels differ."""
-    return np.stack([image, 255 - image // 2, image // 3 * 2], axis=2)
-
-
-def dicom(values: np.ndarray, stored: int, **attributes: object) -> FileDataset:
-    """Return a DICOM file of these stored values, uncompressed."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    file.Rows, file.Columns = values.shape
-    file.SamplesPerPixel = 1
-    file.PhotometricInterpretation = "MONOCHROME2"
-    file.BitsAllocated = 8 * values.dtype.itemsize
-    file.BitsStored, file.HighBit = stored, stored - 1
-    file.PixelRepresentation = int(values.dtype.kind == "i")
-    file.PixelData = values.tobytes() + b"\0" * (values.nbytes % 2)
-    for name, value in attributes.items():
-        setattr(file, name, value)
-    return file
-
-
-def logits_of(model_file: Path, folder: Path) -> dict[str, list[float]]:
-    """Return what the model says in Python of each file of a folder."""
-    model = ExportedModel.load(model_file, threads=1)
-    told = model.metadata
-    found = {}
-    for path in sorted(folder.iterdir()):
-        pixels = decode(path, told.image_size, keep_aspect=told.keep_aspect, intensity=told.intensity)
-        found[path.name] = [float(logit) for logit in model.run(pixels[None]).logits[0]]
-    return found
+    if not found:
+        print(f"There are no real radiographs in {REAL}: they are left out.")
+    for path in found:
+        shutil.copyfile(path, folder / path.name)
+    return [path.name for path in found]
 
 
 def decoded(folder: Path, name: str, keep_aspect: bool, intensity: str) -> dict[str, object]:
@@ -168,6 +101,6 @@ def decoded(folder: Path, name: str, keep_aspect: bool, intensity: str) -> dict[
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 2:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

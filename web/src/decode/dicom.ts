@@ -4,28 +4,20 @@ import { parseDicom, type DataSet, type Element } from "dicom-parser";
 import { ImageError, reasonOf } from "../errors";
 import type { Intensity } from "../model/metadata";
 import type { Greys } from "../resize";
+import { decoderOf, encapsulated } from "./compressed";
 import { greyTable, storedRange } from "./dicomGreys";
 import { rangeOf } from "./greys";
-import { decodeJpeg, frameOf } from "./jpeg";
-import { decodeRle } from "./rle";
 import { checkShape } from "./shape";
-import { TAG, type Attributes } from "./tags";
+import { TAG, type Attributes, type StoredValues } from "./tags";
 
 const BIG_ENDIAN = "1.2.840.10008.1.2.2";
 const UNCOMPRESSED = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN];
 const DEFLATED = "1.2.840.10008.1.2.1.99";
-const RLE = "1.2.840.10008.1.2.5";
-const JPEG = ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"]; // baseline; extended, of which browsers read 8 bits
 const NAMES: Record<string, string> = {
   [DEFLATED]: "Deflated Explicit VR Little Endian",
   "1.2.840.10008.1.2.4.51": "JPEG Extended",
-  "1.2.840.10008.1.2.4.57": "JPEG Lossless",
-  "1.2.840.10008.1.2.4.70": "JPEG Lossless, First-Order Prediction",
-  "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless",
-  "1.2.840.10008.1.2.4.81": "JPEG-LS Near-Lossless",
-  "1.2.840.10008.1.2.4.90": "JPEG 2000 Lossless",
-  "1.2.840.10008.1.2.4.91": "JPEG 2000",
   "1.2.840.10008.1.2.4.201": "High-Throughput JPEG 2000 Lossless",
+  "1.2.840.10008.1.2.4.202": "High-Throughput JPEG 2000 with RPCL Options Lossless",
   "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
 };
 const BARE_GROUPS = [0x02, 0x08]; // the first groups of a file without the preamble
@@ -131,22 +123,22 @@ function checkBits({ allocated, stored }: Attributes, highBit: number | undefine
 /** Return the stored values, decoded, row by row. */
 async function storedValues(
   file: Uint8Array<ArrayBuffer>, dataset: DataSet, attributes: Attributes,
-): Promise<Uint8Array | Uint16Array | Int16Array> {
+): Promise<StoredValues | Int16Array> {
   const { syntax, stored, signed } = attributes;
   const element = dataset.elements[TAG.pixelData]!;
-  let values: Uint8Array | Uint16Array;
+  const decoder = decoderOf(attributes);
+  let values: StoredValues;
   if (UNCOMPRESSED.includes(syntax)) {
     values = uncompressed(file, element, attributes);
     if (!signed) checkUnusedBits(values, stored, dataset);
-  } else if (syntax === RLE) values = decodeRle(encapsulated(file, element), attributes);
-  else if (JPEG.includes(syntax) && stored === 8) values = await jpegValues(encapsulated(file, element), attributes);
+  } else if (decoder) values = await decoder(encapsulated(file, element), attributes);
   else throw notSupported(syntax, `of ${stored} bits `);
   const shift = 32 - stored; // of JavaScript's 32-bit whole numbers: it removes the bits above those stored
   if (signed) return Int16Array.from(values, (value) => (value << shift) >> shift);
   return values.map((value) => (value << shift) >>> shift);
 }
 
-function uncompressed(file: Uint8Array, element: Element, { rows, columns, allocated, syntax }: Attributes): Uint8Array | Uint16Array {
+function uncompressed(file: Uint8Array, element: Element, { rows, columns, allocated, syntax }: Attributes): StoredValues {
   const bytes = (rows * columns * allocated) / 8;
   if (element.length < bytes || element.dataOffset + bytes > file.length) {
     throw new ImageError(`not a complete DICOM file (${element.length.toLocaleString("en")} of ${bytes.toLocaleString("en")} bytes of pixels)`);
@@ -162,7 +154,7 @@ function uncompressed(file: Uint8Array, element: Element, { rows, columns, alloc
 }
 
 /** Above the stored bits, unsigned values may have only overlays. Others mean that the stated numbers are wrong. */
-function checkUnusedBits(values: Uint8Array | Uint16Array, stored: number, dataset: DataSet): void {
+function checkUnusedBits(values: StoredValues, stored: number, dataset: DataSet): void {
   let [found, overlays] = [0, 0];
   for (let at = 0; at < values.length; at++) found |= values[at]!;
   for (const group of OVERLAY_GROUPS) {
@@ -174,28 +166,4 @@ function checkUnusedBits(values: Uint8Array | Uint16Array, stored: number, datas
       `DICOM with ${stored} bits stored and values of ${32 - Math.clz32(found)} bits, which no overlay explains`,
     );
   }
-}
-
-/** Return the compressed image: all fragments in one, for a file of one frame. */
-function encapsulated(file: Uint8Array<ArrayBuffer>, element: Element): Uint8Array<ArrayBuffer> {
-  const fragments = element.fragments ?? [];
-  if (!fragments.length) throw new ImageError("not a complete DICOM file (its compressed pixels are not in fragments)");
-  const whole = new Uint8Array(fragments.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const { position, length } of fragments) {
-    whole.set(file.subarray(position, position + length), at);
-    at += length;
-  }
-  return whole;
-}
-
-async function jpegValues(stream: Uint8Array<ArrayBuffer>, { rows, columns }: Attributes): Promise<Uint8Array> {
-  const frame = frameOf(stream);
-  if (frame.width !== columns || frame.height !== rows || frame.components !== 1) {
-    throw new ImageError(
-      `the compressed image has ${frame.height} rows, ${frame.width} columns and ${frame.components} values per pixel, ` +
-        `but its file says ${rows}, ${columns} and 1`,
-    );
-  }
-  return (await decodeJpeg(stream, false)).pixels;
 }

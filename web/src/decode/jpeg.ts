@@ -4,7 +4,8 @@ import type { Greys } from "../resize";
 import { luminance } from "./greys";
 import { checkShape } from "./shape";
 
-interface Frame {
+/** What a compressed image states of itself. */
+export interface Frame {
   width: number;
   height: number;
   components: number;
@@ -20,7 +21,7 @@ export async function decodeJpeg(file: Uint8Array<ArrayBuffer>, turn: boolean): 
   checkShape(frame.width, frame.height);
   if (frame.components === 4) throw new ImageError("JPEG in CMYK; this page reads grey and colour JPEG");
   if (frame.bits !== 8) throw new ImageError(`JPEG of ${frame.bits} bits; the browser reads 8 bits`);
-  if (!isComplete(file)) throw new ImageError("not a complete JPEG file (it ends without its last marker)");
+  checkEnd(file);
   let bitmap: ImageBitmap;
   try {
     bitmap = await createImageBitmap(new Blob([file], { type: "image/jpeg" }), {
@@ -46,12 +47,15 @@ function greysOf(bitmap: ImageBitmap): Greys {
   return { width, height, pixels };
 }
 
-/** Return what the frame header states, before a decoder takes the memory that it asks for. */
+const START_OF_JPEG_LS_FRAME = 0xf7;
+
+/** Return what the frame header states, of JPEG or JPEG-LS, before a decoder takes the memory that it asks for. */
 export function frameOf(file: Uint8Array): Frame {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   for (let at = 2; at + 10 <= file.length && file[at] === 0xff; ) {
     const marker = file[at + 1]!;
-    if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
+    const starts = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+    if (starts || marker === START_OF_JPEG_LS_FRAME) {
       return { bits: file[at + 4]!, height: view.getUint16(at + 5), width: view.getUint16(at + 7), components: file[at + 9]! };
     }
     at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2);
@@ -59,8 +63,11 @@ export function frameOf(file: Uint8Array): Frame {
   throw new ImageError("not a complete JPEG file (it has no frame header)");
 }
 
-/** Browsers draw what there is of a JPEG that was cut off, and leave the rest grey. */
-function isComplete(file: Uint8Array): boolean {
-  for (let at = file.length - 2; at > 2; at--) if (file[at] === 0xff && file[at + 1] === 0xd9) return true;
-  return false;
+/**
+ * Refuse a JPEG or JPEG-LS that was cut off: it has no last marker. Browsers draw what there is and leave the rest grey;
+ * other decoders need long to notice it.
+ */
+export function checkEnd(file: Uint8Array): void {
+  for (let at = file.length - 2; at > 2; at--) if (file[at] === 0xff && file[at + 1] === 0xd9) return;
+  throw new ImageError("not a complete JPEG file (it ends without its last marker)");
 }

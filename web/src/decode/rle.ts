@@ -1,8 +1,8 @@
 /** RLE of DICOM (PS3.5 annex G): one segment per byte of the values, the highest byte first. */
 import { ImageError } from "../errors";
-import type { Attributes } from "./tags";
+import type { Attributes, StoredValues } from "./tags";
 
-export function decodeRle(frame: Uint8Array, { rows, columns, allocated }: Attributes): Uint8Array | Uint16Array {
+export function decodeRle(frame: Uint8Array, { rows, columns, allocated }: Attributes): StoredValues {
   const count = rows * columns;
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   const segments = view.getUint32(0, true);

@@ -1,4 +1,7 @@
-/** The attributes of a DICOM file that its greys depend on. */
+/** The attributes of a DICOM file that its greys depend on, and its values before they become greys. */
+import { ImageError } from "../errors";
+import type { Frame } from "./jpeg";
+
 export const TAG = {
   transferSyntax: "x00020010",
   samplesPerPixel: "x00280002",
@@ -35,4 +38,18 @@ export interface Attributes {
   signed: boolean;
   /** MONOCHROME1: the lowest value is white. */
   inverted: boolean;
+}
+
+/** Row by row, one per pixel, as they are in the file. */
+export type StoredValues = Uint8Array | Uint16Array;
+
+/** Refuse a compressed image that states another shape than its file, before a decoder takes the memory for it. */
+export function checkFrame({ width, height, components, bits }: Frame, { rows, columns }: Attributes): void {
+  if (width !== columns || height !== rows || components !== 1) {
+    throw new ImageError(
+      `the compressed image has ${height} rows, ${width} columns and ${components} values per pixel, ` +
+        `but its file says ${rows}, ${columns} and 1`,
+    );
+  }
+  if (bits > 16) throw new ImageError(`a compressed image of ${bits} bits; this page reads 1 to 16`);
 }

@@ -21,6 +21,8 @@ export interface Answer {
   /** NaN for a finding that is not calibrated. */
   probabilities: Float32Array;
   evidence: Evidence;
+  /** From the training images, in units of the limit; null if the model does not tell it. */
+  distance: number | null;
   /** The radiograph as the network saw it. */
   seen: Greys;
   milliseconds: { decode: number; network: number };

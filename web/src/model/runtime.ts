@@ -1,7 +1,7 @@
 /** ONNX Runtime in WebAssembly: a model file in, a network that answers out. */
 import * as ort from "onnxruntime-web/wasm";
 import loaderUrl from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
-import binaryUrl from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
+import binaryUrl from "onnxruntime-web/ort-wasm-simd-threaded.wasm?gzip";
 
 import { ModelError, reasonOf } from "../errors";
 import type { Evidence } from "../evidence";
@@ -15,6 +15,8 @@ export interface NetworkAnswer {
   logits: Float32Array;
   probabilities: Float32Array;
   evidence: Evidence;
+  /** From the training images, in units of the limit: above 1, the image does not look like them. Null: not known. */
+  distance: number | null;
 }
 
 /** A model that is ready to run: its seal holds, and it gave the known answer. */
@@ -49,6 +51,7 @@ export class Network {
       logits,
       probabilities: found["probabilities"] ? values("probabilities") : new Float32Array(logits.length).fill(NaN),
       evidence: { values: values("maps"), height: height!, width: width! },
+      distance: found["distance"] ? values("distance")[0]! : null,
     };
   }
 
@@ -74,12 +77,16 @@ export function threads(): number {
   return globalThis.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
 }
 
+async function inflated(address: string): Promise<ArrayBuffer> {
+  const { ok, body } = await fetch(address);
+  if (!ok || !body) throw new ModelError("ONNX Runtime cannot be loaded. Load the page again.");
+  return new Response(body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
 async function sessionOf(file: Uint8Array): Promise<ort.InferenceSession> {
-  // Absolute addresses: the runtime also uses them in its threads, which have other addresses.
-  ort.env.wasm.wasmPaths = {
-    mjs: new URL(loaderUrl, self.location.href).href,
-    wasm: new URL(binaryUrl, self.location.href).href,
-  };
+  // An absolute address: the runtime also uses it in its threads, which have other addresses.
+  ort.env.wasm.wasmPaths = { mjs: new URL(loaderUrl, self.location.href).href };
+  ort.env.wasm.wasmBinary ??= await inflated(binaryUrl);
   ort.env.wasm.numThreads = threads();
   ort.env.logLevel = "error";
   try {

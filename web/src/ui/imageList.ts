@@ -1,8 +1,8 @@
 /** The list of answered radiographs, and the list of files that could not be read. */
-import type { Greys } from "../resize";
+import { resized, type Greys } from "../resize";
 import { byId, element } from "./dom";
 import { drawRadiograph } from "./radiograph";
-import { resized } from "../resize";
+import { joinTabStop, makeTabStop } from "./tabStop";
 
 const THUMBNAIL = 48; // px
 
@@ -12,12 +12,17 @@ export class ImageList {
   private readonly unreadable = byId("unreadable", HTMLElement);
   private readonly reasons = byId("unreadable-list", HTMLElement);
 
+  constructor() {
+    makeTabStop(this.list);
+  }
+
   add(name: string, seen: Greys, summary: string, select: () => void): HTMLButtonElement {
     const thumbnail = element("canvas", { "aria-hidden": "true" });
     drawRadiograph(thumbnail, resized(seen, THUMBNAIL, false), null);
     const button = element("button", { type: "button" }, thumbnail, element("span", {}, name, element("small", {}, summary)));
     button.addEventListener("click", select);
     this.list.append(element("li", {}, button));
+    joinTabStop(this.list, button);
     this.section.hidden = false;
     return button;
   }

@@ -2,8 +2,9 @@
 import type { Row } from "../csv";
 import { mapOf, scaleTop, strongest } from "../evidence";
 import type { Answer, Picture } from "../model/messages";
-import { decisionOf } from "../readings";
-import { breakable, byId, element } from "./dom";
+import { isUnfamiliar } from "../readings";
+import { byId, element } from "./dom";
+import { findingsTable } from "./findingsTable";
 import { drawColourBar, drawRadiograph } from "./radiograph";
 
 export interface Shown {
@@ -21,22 +22,14 @@ export class Viewer {
   private canvas = element("canvas", { class: "radiograph", role: "img" });
   private note = element("p", { class: "muted", "aria-live": "polite" });
   private buttons: HTMLButtonElement[] = [];
+  /** Unfamiliar images whose findings the user wants to see. */
+  private readonly insisted = new WeakSet<Answer>();
 
   /** Show an image as the network saw it; `sharpen` replaces it by a larger picture of the same image. */
   show(shown: Shown): void {
     this.shown = shown;
     this.picture = undefined;
-    const { decode, network } = shown.answer.milliseconds;
-    this.place.replaceChildren(
-      element("h3", {}, shown.name),
-      element("figure", {}, this.canvas, ...colourScale(scaleTop(shown.answer.evidence)), this.note),
-      element(
-        "div",
-        { class: "findings", tabindex: "0", role: "region", "aria-label": "Findings" },
-        this.table(shown, `${(decode + network).toFixed(0)} ms: ${decode.toFixed(0)} to decode, ${network.toFixed(0)} for the network. Choose a finding to see its map.`),
-      ),
-    );
-    this.draw();
+    this.build();
   }
 
   sharpen(name: string, picture: Picture): void {
@@ -50,33 +43,55 @@ export class Viewer {
     this.place.replaceChildren();
   }
 
-  private table(shown: Shown, caption: string): HTMLTableElement {
-    this.buttons = shown.rows.map((row) => {
-      const button = element("button", { type: "button" }, ...breakable(row.finding));
-      button.addEventListener("click", () => {
-        this.chosen = this.current() === row.finding ? null : row.finding;
-        this.draw();
-      });
-      return button;
-    });
-    const heads = ["Finding", "Probability", "Logit", "Threshold", "Decision"].map((text) => element("th", { scope: "col" }, text));
-    const rows = shown.rows.map((row, position) =>
-      element(
-        "tr",
-        { class: row.present ? "present" : "" },
-        element("th", { scope: "row" }, this.buttons[position]!),
-        element("td", {}, row.probability === null ? "not calibrated" : row.probability.toFixed(3)),
-        element("td", {}, signed(row.logit)),
-        element("td", {}, row.threshold === null ? "–" : signed(row.threshold)),
-        element("td", {}, decisionOf(row)),
-      ),
+  private build(): void {
+    const { name, answer } = this.shown!;
+    const hidden = this.hidesFindings();
+    this.buttons = [];
+    this.place.replaceChildren(
+      element("h3", {}, name),
+      element("figure", {}, this.canvas, ...(hidden ? [] : colourScale(scaleTop(answer.evidence))), this.note),
+      element("div", {}, ...(isUnfamiliar(answer) ? [this.warning()] : []), ...(hidden ? [] : [this.findings()])),
     );
-    return element("table", {}, element("caption", {}, caption), element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows));
+    this.draw();
+  }
+
+  private hidesFindings(): boolean {
+    const { answer } = this.shown!;
+    return isUnfamiliar(answer) && !this.insisted.has(answer);
+  }
+
+  private warning(): HTMLElement {
+    const { answer } = this.shown!;
+    const sentence =
+      `This does not look like the radiographs that the model learned from (${answer.distance!.toFixed(2)} times the ` +
+      "limit): a lateral view, an inverted image, a collage, or no radiograph? Its findings would mean nothing.";
+    const button = element("button", { type: "button" }, "Show them all the same");
+    button.addEventListener("click", () => {
+      this.insisted.add(answer);
+      this.build();
+      this.buttons[0]?.focus(); // the button that had the focus is gone
+    });
+    return element("div", { class: "banner", role: "note" }, element("p", {}, sentence), ...(this.hidesFindings() ? [button] : []));
+  }
+
+  private findings(): HTMLElement {
+    const { rows, answer } = this.shown!;
+    const { decode, network } = answer.milliseconds;
+    const caption =
+      `${(decode + network).toFixed(0)} ms: ${decode.toFixed(0)} to decode, ${network.toFixed(0)} for the network. ` +
+      "Choose a finding to see its map.";
+    const { table, buttons } = findingsTable(rows, caption, (row) => {
+      this.chosen = this.current() === row.finding ? null : row.finding;
+      this.draw();
+    });
+    this.buttons = buttons;
+    return element("div", { class: "findings", tabindex: "0", role: "region", "aria-label": "Findings" }, table);
   }
 
   /** The finding whose map is shown: the user's choice, else the one with the strongest evidence. */
   private current(): string | null {
     const { answer, rows } = this.shown!;
+    if (this.hidesFindings()) return null;
     if (this.chosen === null || rows.some((row) => row.finding === this.chosen)) return this.chosen ?? null;
     const top = scaleTop(answer.evidence);
     const cells = answer.evidence.height * answer.evidence.width;
@@ -94,16 +109,20 @@ export class Viewer {
     drawRadiograph(this.canvas, this.picture?.greys ?? answer.seen, overlay);
     this.canvas.style.aspectRatio = String(this.picture?.aspect ?? 1);
     this.canvas.style.objectFit = "fill";
-    const peak = position < 0 ? null : strongest(evidence, position);
-    const told =
-      current === null
-        ? "The radiograph without a map."
-        : peak === null
-          ? `Map of ${current}: no evidence for it.`
-          : `Map of ${current}: up to ${peak.value.toFixed(2)} logits, in row ${peak.row + 1} of ${evidence.height}, ` +
-            `column ${peak.column + 1} of ${evidence.width}.`;
+    const told = this.describe(current, position);
     this.note.textContent = told;
     this.canvas.setAttribute("aria-label", `Radiograph ${name}. ${told}`);
+  }
+
+  private describe(finding: string | null, position: number): string {
+    const { evidence } = this.shown!.answer;
+    if (finding === null) return "The radiograph without a map.";
+    const peak = strongest(evidence, position);
+    if (peak === null) return `Map of ${finding}: no evidence for it.`;
+    return (
+      `Map of ${finding}: up to ${peak.value.toFixed(2)} logits, in row ${peak.row + 1} of ${evidence.height}, ` +
+      `column ${peak.column + 1} of ${evidence.width}.`
+    );
   }
 }
 
@@ -118,8 +137,4 @@ function colourScale(top: number): HTMLElement[] {
     element("div", { class: "ticks", role: "group", "aria-label": "Colour scale in logits" }, ...ticks),
     element("p", { class: "muted" }, "Evidence for the finding, in logits. All maps of this image have this one scale. No evidence has no colour."),
   ];
-}
-
-function signed(value: number): string {
-  return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 }
