@@ -61,7 +61,11 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     const server = await serve(folder, Number(process.argv[3] ?? process.env.PORT ?? 8080));
     console.log(`Open http://localhost:${server.address().port}/ in a browser. Ctrl+C ends the server.`);
   } catch (error) {
-    console.error(`${folder} cannot be served (${error.message}). Build the page first: npm run build`);
+    const told = {
+      EADDRINUSE: "the port is in use. Name another one: PORT=8081",
+      ENOENT: "the page is not built. Build it first: npm run build",
+    };
+    console.error(`${folder} cannot be served: ${told[error.code] ?? error.message}`);
     process.exitCode = 1;
   }
 }

@@ -4,8 +4,8 @@
     CXR_KD_WEB_FIXTURES=FOLDER npm test
 
 FOLDER gets model.onnx and int8.onnx (random weights), images/ and greys/ with files, and expected.json with the logits
-of images/ and the decoded greys of greys/. The images are phantoms (synthetic radiographs), and a few real radiographs if
-CXR_KD_TEST_DATA or ../shared/data is the folder that holds them.
+of images/ and the decoded greys of greys/. The images are phantoms (synthetic radiographs), and a few real radiographs
+if CXR_KD_TEST_DATA or ../shared/data is the folder that holds them.
 """
 
 from __future__ import annotations
