@@ -282,6 +282,30 @@ describe.skipIf(missing)(`the page ${missing}`, () => {
     expect(await page.locator("#answers").isHidden()).toBe(true);
   });
 
+  test("is walked through by Tab and arrow keys", async () => {
+    await open();
+    await read([file("p0.png"), file("p1.png"), file("p2.png")], "3 of 3 done");
+    const focused = () => page.evaluate(() => document.activeElement!.closest("button, input, summary, [role=region]")?.textContent?.slice(0, 20) ?? "");
+    await page.getByRole("button", { name: "Remove all" }).focus();
+    await page.keyboard.press("Tab");
+    expect(await focused()).toContain("p0.png");
+    await page.keyboard.press("End");
+    await page.keyboard.press("ArrowUp");
+    expect(await focused()).toContain("p1.png");
+    await page.keyboard.press("Enter");
+    expect(await page.getByRole("heading", { name: "p1.png" }).isVisible()).toBe(true);
+    await page.keyboard.press("Tab"); // the region of the table, which can be scrolled
+    await page.keyboard.press("Tab");
+    expect(await focused()).toBe("Mass");
+    await page.keyboard.press("ArrowDown");
+    expect(await focused()).toBe("Edema");
+    await page.keyboard.press("Shift+Tab");
+    await page.keyboard.press("Shift+Tab");
+    expect(await focused()).toContain("p1.png"); // where it was left
+    const outline = await page.evaluate(() => getComputedStyle(document.activeElement!).outlineStyle);
+    expect(outline).toBe("solid");
+  });
+
   test("reads 200 files at once and stays responsive", async () => {
     await open();
     const buffers = Array.from({ length: 200 }, (_, position) => ({
