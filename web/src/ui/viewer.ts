@@ -88,14 +88,15 @@ export class Viewer {
     return element("div", { class: "findings", tabindex: "0", role: "region", "aria-label": "Findings" }, table);
   }
 
-  /** The finding whose map is shown: the user's choice, else the one with the strongest evidence. */
+  /** The finding whose map is shown: the user's choice, else of those called present the one with the most evidence. */
   private current(): string | null {
     const { answer, rows } = this.shown!;
     if (this.hidesFindings()) return null;
     if (this.chosen === null || rows.some((row) => row.finding === this.chosen)) return this.chosen ?? null;
-    const top = scaleTop(answer.evidence);
-    const cells = answer.evidence.height * answer.evidence.width;
-    return top > 0 ? (rows[Math.floor(answer.evidence.values.indexOf(top) / cells)]?.finding ?? null) : null;
+    const called = rows.some((row) => row.present);
+    const tops = rows.map((row, at) => (called && !row.present ? 0 : (strongest(answer.evidence, at)?.value ?? 0)));
+    const top = Math.max(...tops);
+    return top > 0 ? rows[tops.indexOf(top)]!.finding : null;
   }
 
   private draw(): void {
