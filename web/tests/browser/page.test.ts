@@ -1,8 +1,7 @@
 /** The built page in Chromium, as a user has it. Skipped without Chromium or without the folder of make_fixtures.py. */
-import { existsSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,6 +17,7 @@ const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 const DIST = fileURLToPath(new URL("../../dist", import.meta.url));
 const missing = !expected ? SKIPPED : !existsSync(CHROMIUM) ? `skipped: there is no Chromium at ${CHROMIUM}` : "";
 const TOLERANCE = 1e-3; // logits
+const MOST_BYTES = 150e6 / 8; // of the page and its model: an eighth of what Chester asks a browser to load
 
 interface Row {
   image: string;
@@ -157,6 +157,13 @@ describe.skipIf(missing)(`the page ${missing}`, () => {
     await page.getByRole("button", { name: "p0.png" }).click();
     expect(await page.locator("tbody tr").count()).toBe(expected!.logits.int8["p0.png"]!.length);
     expect(await warning.count()).toBe(0);
+  });
+
+  test("is small, with a model of 8-bit weights", () => {
+    const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => name !== "model.onnx");
+    const paths = [...files.map((name) => join(folder, name)), join(FIXTURES!, "int8.onnx")];
+    const bytes = paths.map((path) => statSync(path)).reduce((sum, file) => sum + (file.isFile() ? file.size : 0), 0);
+    expect(bytes).toBeLessThan(MOST_BYTES);
   });
 
   test("works with one thread if the server does not isolate it", async () => {
