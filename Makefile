@@ -10,10 +10,11 @@ override STUDY := $(value STUDY)
 override CORES := $(value CORES)
 override DATA := $(value DATA)
 override LAB_OPTIONS := $(value LAB_OPTIONS)
+override MODEL := $(value MODEL)
 ifneq ($(DATA),)
 export CXR_KD_DATA := $(DATA)
 endif
-export STUDY CORES
+export STUDY CORES MODEL
 # Not $(abspath ...), which takes a folder with a space in its name for two folders.
 export PATH := $(CURDIR)/$(VENV)/bin:$(value PATH)
 
@@ -23,17 +24,23 @@ export HOME := $(CURDIR)/.snakemake/home
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help study test check lab docs format lock clean
+.PHONY: help study demo test web-test check lab docs format lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
 	@echo; echo "  STUDY=studies/NAME.yaml chooses a study, DATA=DIR says where its data set is, CORES=N limits the cores."
 
 study: $(VENV)/.installed ## run a study (studies/demo.yaml) and say where its report is
 	@python workflow/start.py study "$$STUDY" --cores "$$CORES"
 
+demo: ## read radiographs in the browser: build the page of web/ and serve it (MODEL=student.onnx)
+	@sh web/demo.sh
+
 test: $(VENV)/.installed ## run the tests (PYTEST="options of pytest")
 	@OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile $(PYTEST)
+
+web-test: $(VENV)/.installed ## test the page of web/ in Chromium
+	@sh web/test.sh
 
 check: $(VENV)/.installed ## lint, format, types, notebooks without outputs
 	@python -m ruff check . && python -m ruff format --check . && python -m mypy

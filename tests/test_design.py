@@ -48,6 +48,6 @@ def test_the_shortcut_is_left_out_and_the_rest_is_kept():
 
 
 def test_every_file_that_the_design_names_exists():
-    named = set(re.findall(r"`((?:cxr_kd|tests|workflow|studies|docs|benchmarks)/[\w./]+)`", DESIGN))
+    named = set(re.findall(r"`((?:cxr_kd|tests|workflow|studies|docs|benchmarks|web)/[\w./]+)`", DESIGN))
     assert len(named) > 10
     assert [name for name in sorted(named) if not Path(ROOT / name).exists()] == []

@@ -114,3 +114,38 @@ def test_a_relative_folder_of_data_is_meant_from_where_make_was_called(tmp_path)
     assert refused.returncode != 0
     assert str(tmp_path / "my data") in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def demo(project: Path, *arguments: str, **environment: str) -> str:
+    """Return what a `make demo` that is refused writes."""
+    (project / "web").mkdir(exist_ok=True)
+    for name in ("demo.sh", "install.sh"):
+        shutil.copy(ROOT / "web" / name, project / "web")
+    clean = {name: value for name, value in os.environ.items() if name != "MODEL"}
+    done = subprocess.run(
+        ["make", "demo", *arguments], cwd=project, env=clean | environment, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert not list(project.parent.rglob("executed"))
+    return done.stderr
+
+
+def test_a_demo_without_a_model_says_where_to_get_one(project):
+    refused = demo(project)
+    assert "Run `make study` first" in refused
+    assert "make demo MODEL=student.onnx" in refused
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+def test_a_demo_with_a_model_that_is_not_there_names_it(project, path):
+    assert f"{path}: no such file" in demo(project, f"MODEL={path}")
+    assert f"{path}: no such file" in demo(project, MODEL=path)
+
+
+def test_a_demo_without_node_says_so(project, tmp_path):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sh", "dirname", "make", "mkdir"):
+        (programs / name).symlink_to(shutil.which(name))
+    (project / "student.onnx").touch()
+    assert "there is no `node` here" in demo(project, "MODEL=student.onnx", PATH=str(programs))

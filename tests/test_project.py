@@ -83,6 +83,12 @@ def test_every_locked_file_has_a_hash_and_none_an_address():
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text)
 
 
+def test_every_locked_npm_package_has_a_hash_and_none_an_address():
+    packages = json.loads((ROOT / "web" / "package-lock.json").read_text())["packages"]
+    locked = [package for path, package in packages.items() if path]
+    assert all(package["integrity"].startswith("sha512-") and "resolved" not in package for package in locked)
+
+
 def test_conda_users_get_the_locked_packages():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
@@ -242,7 +248,8 @@ def tracked_files() -> list[Path]:
 
 def test_no_tracked_file_names_a_machine_or_an_index():
     # In pieces, so that this file does not find itself.
-    wrong = re.compile("|".join(["/wo" + "rk/", "/tmp/" + "wt", "index-" + r"url\s*[=:]\s*http", "py" + r"pi\.org"]))
+    names = ("/wo" + "rk/", "/tmp/" + "wt", "index-" + r"url\s*[=:]\s*http", "py" + r"pi\.org", "npm" + r"js\.org")
+    wrong = re.compile("|".join(names))
     for path in tracked_files():
         if path.suffix not in (".png", ".lock"):
             found = wrong.search(path.read_text(encoding="utf-8", errors="replace"))

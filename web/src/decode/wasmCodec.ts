@@ -1,0 +1,57 @@
+/** Image codecs in WebAssembly. Each is loaded when the first file needs it. */
+import { ImageError } from "../errors";
+import type { StoredValues } from "./tags";
+
+interface CodecDecoder {
+  getEncodedBuffer(length: number): Uint8Array;
+  decode(): void;
+  getFrameInfo(): { width: number; height: number; bitsPerSample: number };
+  getDecodedBuffer(): Uint8Array;
+  delete(): void;
+}
+
+export type CodecModule = Record<string, new () => CodecDecoder>;
+
+export class WasmCodec {
+  private module: Promise<CodecModule> | undefined;
+
+  constructor(
+    private readonly load: () => Promise<CodecModule>,
+    private readonly decoder: string,
+  ) {}
+
+  /** Return the `count` values of an image with one value per pixel. */
+  async decode(stream: Uint8Array, count: number): Promise<StoredValues> {
+    const module = await (this.module ??= this.load());
+    let values: StoredValues;
+    try {
+      values = decoded(new module[this.decoder]!(), stream);
+    } catch {
+      // The codecs throw numbers, and their memory cannot be trusted after that.
+      this.module = undefined;
+      throw damaged();
+    }
+    if (values.length !== count) throw damaged();
+    return values;
+  }
+}
+
+function damaged(): ImageError {
+  return new ImageError("not a complete DICOM file (its compressed pixels cannot be decoded)");
+}
+
+function decoded(decoder: CodecDecoder, stream: Uint8Array): StoredValues {
+  decoder.getEncodedBuffer(stream.length).set(stream);
+  decoder.decode();
+  const bytes = Uint8Array.from(decoder.getDecodedBuffer()); // a copy: the codec's memory is used again
+  const { bitsPerSample } = decoder.getFrameInfo();
+  decoder.delete();
+  return bitsPerSample > 8 ? new Uint16Array(bytes.buffer) : bytes;
+}
+
+export async function bytesAt(address: string): Promise<ArrayBuffer> {
+  return (await fetch(address)).arrayBuffer();
+}
+
+/** Codecs write remarks on damaged files to the console; the page says it in its own words. */
+export const QUIET = { print: () => undefined, printErr: () => undefined };
