@@ -3,7 +3,7 @@
 set -eu
 
 project=$(cd "$(dirname "$0")/.." && pwd)
-student=$project/runs/demo/eeea_net_c2_from_tf_efficientnet_lite0-maps-seed0/model.onnx
+student=$project/runs/demo/eeea_net_c2_from_tf_efficientnet_lite0-maps-seed0
 
 fail() {
   echo "$1" >&2
@@ -11,8 +11,9 @@ fail() {
 }
 
 if [ -z "${MODEL:-}" ]; then
-  [ -f "$student" ] || fail "There is no model in runs/demo yet. Run \`make study\` first, or name a file that \`cxr-kd export\` wrote: make demo MODEL=student.onnx"
-  MODEL=$student
+  [ -f "$student/model.onnx" ] || fail "There is no model in runs/demo yet. Run \`make study\` first, or name a file that \`cxr-kd export\` wrote: make demo MODEL=student.onnx"
+  MODEL=$student/model-small.onnx
+  [ -f "$MODEL" ] || MODEL=$student/model.onnx
 fi
 [ -f "$MODEL" ] || fail "$MODEL: no such file. MODEL must be a file that \`cxr-kd export\` wrote."
 sh "$project/web/install.sh"

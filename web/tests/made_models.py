@@ -14,13 +14,13 @@ from runs_to_export import FINDINGS, METADATA, write_fits
 from cxr_kd.device import known_answer
 from cxr_kd.device.export import export
 from cxr_kd.device.onnx_file import KEY, sealed
+from cxr_kd.device.stored_weights import in_int8
 from cxr_kd.models import weights
 from cxr_kd.models.build import build
 from cxr_kd.phantoms.draw import draw
 from cxr_kd.study.data_settings import PhantomSettings
 
 SIZE = 224  # px of the images
-SMALLEST = 1024  # weights; smaller tensors stay float32
 BRIGHT = 190  # mean grey from which on the made output `distance` is above 1
 
 
@@ -34,11 +34,11 @@ def write_models(folder: Path) -> None:
     model = onnx.load(folder / "model.onnx")
     kept = [entry for entry in model.metadata_props if entry.key == KEY]
     del model.metadata_props[:]  # the seal of the other file
-    quantise(model.graph)
+    model = in_int8(model)
     add_distance(model.graph)
     told = json.loads(kept[0].value)
     told["known_answer"]["logits"] = logits(model.SerializeToString(), [known_answer.image(SIZE)])[0]
-    told["precision"] = "int8"
+    told["precision"] = "int8_weights"
     helper.set_model_props(model, {KEY: json.dumps(told)})
     (folder / "int8.onnx").write_bytes(sealed(model.SerializeToString()))
 
@@ -59,21 +59,6 @@ def write_run(folder: Path) -> None:
         last.weight.mul_(scale[:, None])
         last.bias.sub_(found.mean(dim=0)).mul_(scale)
     weights.save(model, folder / "model.safetensors", METADATA)
-
-
-def quantise(graph: onnx.GraphProto) -> None:
-    """Store the large weights as int8, with one scale per output channel."""
-    for tensor in [each for each in graph.initializer if np.prod(each.dims) >= SMALLEST and len(each.dims) > 1]:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32:
-            continue
-        scales = np.maximum(np.abs(values).max(axis=tuple(range(1, values.ndim))), 1e-12) / 127
-        steps = np.round(values / scales.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int8)
-        parts = {"int8": steps, "scales": scales.astype(np.float32), "zeros": np.zeros(len(scales), np.int8)}
-        names = [f"{tensor.name}_{part}" for part in parts]
-        graph.initializer.remove(tensor)
-        graph.initializer.extend(map(numpy_helper.from_array, parts.values(), names))
-        graph.node.insert(0, helper.make_node("DequantizeLinear", names, [tensor.name], axis=0))
 
 
 def add_distance(graph: onnx.GraphProto) -> None:
