@@ -17,7 +17,7 @@ def statistics_text(study: Study, files: StudyFiles, cite: Citations) -> dict[st
         "Statistics": " ".join([measures_text(study), intervals_text(study, cite), tests_text(study, cite)]),
         "Probabilities and groups": probabilities_text(study, cite),
         "Explanations": explanations_text(study, cite),
-        "Device": device_text(study, files),
+        "Device": device_text(study, files, cite),
     }
 
 
@@ -98,7 +98,7 @@ def explanations_text(study: Study, cite: Citations) -> str:
     )
 
 
-def device_text(study: Study, files: StudyFiles) -> str:
+def device_text(study: Study, files: StudyFiles, cite: Citations) -> str:
     """Return how latency was measured, and on which processor."""
     processors = sorted({str(cpu) for cpu in files.cost["cpu"]})
     threads = sorted({int(count) for count in files.cost["threads"]})
@@ -107,5 +107,15 @@ def device_text(study: Study, files: StudyFiles) -> str:
         f"{listed([counted(count, 'thread') for count in threads])}, in {study.device.latency_repeats} rounds that "
         "time every network once; ratios are taken within rounds. The first seed of each network was exported to ONNX, "
         f"with its preprocessing, calibration and maps in the file, and compared with the network on all "
-        f"{int(files.exported['images'].iloc[0]):,} test images."
+        f"{int(files.exported['images'].iloc[0]):,} test images. {_familiar_text(files, cite)}"
+    )
+
+
+def _familiar_text(files: StudyFiles, cite: Citations) -> str:
+    first = files.familiar.iloc[0]
+    return (
+        "Exported files refuse an image whose Mahalanobis distance from the training images (probabilistic principal "
+        f"components {cite('ppca')} of 8 x 8 area means, standardised within the image, with its mean and contrast) "
+        f"exceeds a limit that was chosen on {int(first['validation_images']):,} validation images; of "
+        f"{int(first['n']):,} test images {int(first['refused']):,} were refused."
     )

@@ -38,6 +38,9 @@ EXPORT_COLUMNS = ("run", "precision", "runtime", "file_mb", "images", "logit_dif
                   "auroc_exported", "decisions", "flipped", "latency_ms_median", "latency_ms_p25", "latency_ms_p75",
                   "faster", "faster_low", "faster_high", "cpu", "threads")  # fmt: skip
 
+FAMILIAR_COLUMNS = ("images", "told", "n", "refused", "share", "low", "high", "median_distance", "limit_share",
+                    "train_images", "validation_images")  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class StudyFiles:
@@ -55,6 +58,7 @@ class StudyFiles:
     maps: Mapping[str, pd.DataFrame]  # `explanation.map_tables.read_map_tables`
     cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
     exported: pd.DataFrame  # exported.csv with the column `arm`, one row per arm
+    familiar: pd.DataFrame  # familiar.csv
     by_source: SourceResults | None  # if the images have sources
     across: Mapping[str, pd.DataFrame] | None  # `evaluation.across.read_across`, if the study names further data sets
     ablation: tuple[pd.DataFrame, pd.DataFrame] | None  # `evaluation.ablation.read_ablation`, if the study has one
@@ -104,6 +108,7 @@ def read_study_files(study: Study) -> StudyFiles:
         maps=_maps(study),
         cost=_cost(study),
         exported=_of_first_seeds(study, "exported.csv", EXPORT_COLUMNS),
+        familiar=_familiar(study),
         by_source=_by_source(study, data),
         across=across.read_across(study),
         ablation=ablation.read_ablation(study) if study.ablation else None,
@@ -168,12 +173,23 @@ def _cost(study: Study) -> pd.DataFrame:
     return frame
 
 
-def _of_first_seeds(study: Study, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Return a table of 07_device with the column `arm` and one row per arm, that of its first seed."""
-    path = _needed(study.runs_folder / name, "07_device")
+def _familiar(study: Study) -> pd.DataFrame:
+    path = _needed(study.runs_folder / "familiar.csv", "07_device")
+    return _with_columns(path, FAMILIAR_COLUMNS)
+
+
+def _with_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table of 07_device; ReportError if it lacks one of these columns."""
     frame = pd.read_csv(path)
     if missing := [column for column in columns if column not in frame]:
         raise ReportError(f"{path}: no column {', '.join(missing)}; run 07_device again")
+    return frame
+
+
+def _of_first_seeds(study: Study, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table of 07_device with the column `arm` and one row per arm, that of its first seed."""
+    path = _needed(study.runs_folder / name, "07_device")
+    frame = _with_columns(path, columns)
     arm_of_run = {run.name: arm for arm, runs in arms_of(study).items() for run in runs}
     if unknown := sorted(set(frame["run"]) - set(arm_of_run)):
         raise ReportError(f"{path}: the study has no run {unknown[0]!r}; run 07_device again")
