@@ -67,7 +67,7 @@ def test_every_run_left_what_the_design_promises(project):
         files = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"answers"}
         assert files == {"card.json", "history.csv", "model.safetensors", "predictions-test.parquet",
                          "predictions-validation.parquet", "operating-points.json", "recalibration.json",
-                         "model.onnx", "familiar.json"}  # fmt: skip
+                         "model.onnx", "model.md", "familiar.json"}  # fmt: skip
         card = json.loads((folder / "card.json").read_text())
         assert card["kind"] == "phantom"
         assert card["split_sha256"] == data["split"]["sha256"]

@@ -11,7 +11,7 @@ from cxr_kd.data.images.dicom_tags import ADULT
 from cxr_kd.data.images.resize import resized
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import SIDES, Side
-from cxr_kd.device.familiar import FILE, Familiar, features, fit
+from cxr_kd.device.familiar import FILE, LEAST, Familiar, features, fit
 from cxr_kd.errors import DataError
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.files import write_csv
@@ -19,6 +19,8 @@ from cxr_kd.study import Study
 from cxr_kd.study.runs import Run
 
 TABLE = "familiar.csv"
+COLUMNS = ("images", "told", "n", "refused", "share", "low", "high", "median_distance", "limit_share", "train_images",
+           "validation_images")  # fmt: skip
 TEST, CHILDREN = "radiographs of the test side", "of these: patients under 18 years"
 BLOCK = 256  # images in memory at a time
 MOST = 500  # images of a side that the rules change: enough for a rate
@@ -31,9 +33,17 @@ Rule = Callable[[np.ndarray], np.ndarray]
 def write_familiar(study: Study, runs: Sequence[Run], data: Prepared) -> pd.DataFrame:
     """Fit `Familiar` to the study's images, write it beside each run, and the table TABLE; return the table.
 
-    All runs of a study have the same fit, because they have the same images. Raises DataError for too few images.
+    All runs of a study have the same fit, because they have the same images. With fewer than LEAST training or
+    validation images nothing is fitted, and the table has no rows.
     """
     found, fitted = {side: _features(data, side) for side in SIDES}, None
+    if min(len(found["train"]), len(found["validation"])) < LEAST:
+        for run in runs:  # of an earlier call with more images
+            (study.run_folder(run) / FILE).unlink(missing_ok=True)
+        print(f"fewer than {LEAST} training or validation images: exported files will refuse no image", flush=True)
+        table = pd.DataFrame(columns=list(COLUMNS))
+        write_csv(study.runs_folder / TABLE, table)
+        return table
     for run in runs:
         folder = study.run_folder(run)
         if fitted is None:

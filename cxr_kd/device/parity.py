@@ -12,6 +12,7 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.device.export import export
 from cxr_kd.device.exported import AT_ONCE, ExportedModel
 from cxr_kd.device.latency import calls_in_turn_ms, cpu_name, latency_ratio
+from cxr_kd.device.model_card import write_model_card
 from cxr_kd.evaluation.metrics import auroc
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.explanation.methods.cam import one_pass
@@ -30,6 +31,8 @@ def write_exports(
 ) -> pd.DataFrame:
     """Export the network of each run to FILE in its folder, write the table of `compared` as TABLE, and return it.
 
+    A model card (`model_card`) is written beside each file.
+
     `networks`: name of a run -> its network.
     """
     rows = []
@@ -44,6 +47,9 @@ def write_exports(
         )
     table = pd.DataFrame(rows)
     write_csv(study.runs_folder / TABLE, table)
+    for run in runs:
+        folder = study.run_folder(run)
+        write_model_card(ExportedModel.load(folder / FILE, threads=THREADS), folder)
     return table
 
 

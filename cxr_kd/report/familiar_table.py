@@ -22,6 +22,9 @@ def familiar_table(rates: pd.DataFrame) -> Table:
         ]
         for row in rates.to_dict("records")
     ]
+    if rates.empty:
+        note = "There were too few images to fit this: the exported files refuse no image."
+        return Table("Which images the exported files refuse", COLUMNS, [], note)
     first = rates.iloc[0]
     note = (
         f"Fitted on {int(first['train_images']):,} training images; the limit is from "

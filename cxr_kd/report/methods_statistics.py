@@ -112,6 +112,8 @@ def device_text(study: Study, files: StudyFiles, cite: Citations) -> str:
 
 
 def _familiar_text(files: StudyFiles, cite: Citations) -> str:
+    if files.familiar.empty:
+        return "There were too few images to fit a detector of images that are no such radiographs."
     first = files.familiar.iloc[0]
     return (
         "Exported files refuse an image whose Mahalanobis distance from the training images (probabilistic principal "
