@@ -123,7 +123,7 @@ def _analyses(study: Path, told: Metadata) -> str:
     else:
         seeds = int(rows["seeds"].iloc[0])
         cells = [
-            (r["finding"], r["positives"], r["left_out"] if _is_text(r["left_out"]) else
+            (r["finding"], "" if pd.isna(r["positives"]) else int(r["positives"]), r["left_out"] if _is_text(r["left_out"]) else
              _estimate(r, "auroc", "auroc_low", "auroc_high"))
             for r in _records(rows)
         ]  # fmt: skip
