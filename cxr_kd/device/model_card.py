@@ -123,8 +123,8 @@ def _analyses(study: Path, told: Metadata) -> str:
     else:
         seeds = int(rows["seeds"].iloc[0])
         cells = [
-            (r["finding"], "" if pd.isna(r["positives"]) else int(r["positives"]), r["left_out"] if _is_text(r["left_out"]) else
-             _estimate(r, "auroc", "auroc_low", "auroc_high"))
+            (r["finding"], "" if pd.isna(r["positives"]) else int(r["positives"]),
+             r["left_out"] if _is_text(r["left_out"]) else _estimate(r, "auroc", "auroc_low", "auroc_high"))
             for r in _records(rows)
         ]  # fmt: skip
         over = f"Over {seeds} training(s) of this network; intervals over {rows['interval'].iloc[0]}.\n\n"
