@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.data.images.decode import decode
     from cxr_kd.data.prepare import prepare
     from cxr_kd.device.cost_table import write_cost_table
+    from cxr_kd.device.familiar_table import write_familiar
     from cxr_kd.device.parity import write_exports
     from cxr_kd.distill.outputs import observe
     from cxr_kd.evaluation.ablation import write_ablation
@@ -69,6 +70,7 @@ __all__ = [
     "write_cost_table",
     "write_details",
     "write_exports",
+    "write_familiar",
     "write_map_tables",
     "write_report",
     "write_results",
@@ -97,6 +99,7 @@ _MODULES = {
     "write_across": "evaluation.across",
     "write_cost_table": "device.cost_table",
     "write_exports": "device.parity",
+    "write_familiar": "device.familiar_table",
     "write_map_tables": "explanation.map_tables",
     "write_report": "report.page",
     "write_details": "evaluation.details",

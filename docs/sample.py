@@ -30,7 +30,8 @@ QUALITY = 85  # of WebP pictures: fine lines of the figures stay sharp
 # Data sets whose images may be shown to everybody: phantoms, and the NIH's if they are cited.
 SHOWN = ("phantom", "chestxray14", "chestmnist")
 WITHOUT_NOTEBOOKS = "<p>The executed notebooks are not part of this sample. The command above writes them.</p>"
-RESULTS = ("evaluations.csv", "comparisons.csv", "device.csv", "exported.csv", "explanations/explanations.json")
+RESULTS = ("evaluations.csv", "comparisons.csv", "device.csv", "exported.csv", "familiar.csv",
+           "explanations/explanations.json")  # fmt: skip
 
 _PNG = re.compile(r'src="data:image/png;base64,([^"]*)"')
 _NOTEBOOKS = re.compile(r'<h3>The executed notebooks</h3>\s*<ul class="notebooks">.*?</ul>', re.DOTALL)

@@ -65,9 +65,10 @@ def test_every_run_left_what_the_design_promises(project):
     for name in ("densenet121-seed0", "eeea_net_c2_alone-seed0", "eeea_net_c2_from_densenet121-seed0"):
         folder = project / "runs" / "smoke" / name
         files = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"answers"}
+        small = {"model-small.onnx", "model-small.md"} if "eeea" in name else set()
         assert files == {"card.json", "history.csv", "model.safetensors", "predictions-test.parquet",
                          "predictions-validation.parquet", "operating-points.json", "recalibration.json",
-                         "model.onnx"} | ({"model-small.onnx"} if "eeea" in name else set())  # fmt: skip
+                         "model.onnx", "model.md", "familiar.json"} | small  # fmt: skip
         card = json.loads((folder / "card.json").read_text())
         assert card["kind"] == "phantom"
         assert card["split_sha256"] == data["split"]["sha256"]

@@ -24,8 +24,14 @@ def export(
     pass. The file is written only if onnxruntime gives the same logits and maps as PyTorch. `cxr-kd predict` reads it.
     """
     from cxr_kd.device.export import export as write
+    from cxr_kd.device.model_card import CARD_END, write_model_card
+    from cxr_kd.errors import ModelError
 
+    card = out.with_suffix(CARD_END)
+    if card.exists() and not overwrite:
+        raise ModelError(f"{card} exists: choose another file, or replace it with --overwrite")
     model = write(run, out, grid=grid, overwrite=overwrite)
+    write_model_card(model, run)
     told = model.metadata
     typer.echo(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB; {told.network}, {told.image_size} px, {len(told.findings)} "
@@ -37,4 +43,5 @@ def export(
         typer.echo("No probabilities: there is no recalibration.json beside the weights (04_evaluate writes it).")
     elif uncalibrated:
         typer.echo(f"No probability of {', '.join(uncalibrated)}: not calibrated on the run's validation side.")
+    typer.echo(f"{card}: its model card")
     typer.echo(RESEARCH)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cxr_kd.cli.console import RESEARCH, UNUSABLE, print_table
+from cxr_kd.cli.console import UNUSABLE
 from cxr_kd.cli.own_figures import check_findings, check_free, choose_findings, draw_maps, figure_names, text_of
+from cxr_kd.cli.predict_output import (
+    ANYWAY,
+    Answered,
+    model_line,
+    notes_of,
+    of_a_child,
+    print_csv,
+    print_json,
+    print_text,
+    unfamiliar,
+)
 
 if TYPE_CHECKING:
     from cxr_kd.device.exported import Answers, ExportedModel
     from cxr_kd.device.onnx_file import Metadata
 
-UNREADABLE = 1  # exit status if some of the images could not be read
+UNREADABLE = 1  # exit status if some of the images were not answered
 LONG = 8  # images from which on a progress bar is shown
-COLUMNS = ("image", "finding", "logit", "probability", "threshold", "present")
 Rule = Literal["youden", "sensitivity", "specificity"]
 
 
@@ -42,13 +49,19 @@ def predict(
     maps: Annotated[Path | None, typer.Option(help="Also write a figure of each image with its maps here.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace figures of an earlier call.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of the runtime; 0: all cores.", min=0)] = 0,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also answer images that are refused; say so with each answer.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row per image and finding.")] = False,
 ) -> None:
     """Read your own radiographs with an exported model: findings, probabilities, decisions. For research.
 
-    Exit status 0: every image was read. Status 1: some could not be read; the reasons are at the end, and the others
-    were answered. Status 2: nothing could be answered.
+    An image is refused, and gets no answer, if its DICOM tags say that it is not a frontal radiograph of a chest, or if
+    it does not look like the radiographs that the model learned from.
+
+    Exit status 0: every image was answered. Status 1: some could not be read, or were refused; the reasons are at the
+    end, and the others were answered. Status 2: nothing could be answered.
     """
     from cxr_kd.data.images.find import find_images
     from cxr_kd.device.exported import ExportedModel
@@ -62,50 +75,62 @@ def predict(
     figures = figure_names(files) if maps else None
     if maps and figures:
         check_free(maps, figures, files, overwrite, "--maps")
-    answered = _answered(loaded, files, rule, asked, maps, figures)
-    notes = _notes(loaded.metadata, rule, others)
-    unreadable = _print_csv(answered) if as_csv else (_print_json if as_json else _print)(list(answered), notes)
-    for image, reason in unreadable:
-        typer.echo(f"{image}: {reason.removeprefix(f'{image}: ')}", err=True)
-    if unreadable:
-        typer.echo(f"{len(unreadable):,} of {len(files):,} images could not be read", err=True)
-        raise typer.Exit(UNUSABLE if len(unreadable) == len(files) else UNREADABLE)
+    answered = _answered(loaded, files, rule, asked, maps, figures, anyway)
+    notes = notes_of(loaded.metadata, rule, others)
+    done = print_csv(answered) if as_csv else (print_json if as_json else print_text)(list(answered), notes)
+    _end(done)
 
 
-@dataclass(frozen=True)
-class _Image:
-    """An image's rows, each with the keys of COLUMNS; or the reason why there are none."""
-
-    name: str
-    rows: list[dict[str, Any]]
-    error: str = ""
+def _end(done: Sequence[Answered]) -> None:
+    """Print what was doubted, refused or could not be read, and end with the status that says so."""
+    for image in done:
+        if told := image.doubt or image.refused or image.error:
+            typer.echo(f"{image.name}: {told.removeprefix(f'{image.name}: ')}", err=True)
+    without = 0
+    for kind, what in (("error", "could not be read"), ("refused", "were refused")):
+        if count := sum(bool(getattr(image, kind)) for image in done):
+            typer.echo(f"{count:,} of {len(done):,} images {what}", err=True)
+            without += count
+    if without:
+        raise typer.Exit(UNUSABLE if without == len(done) else UNREADABLE)
 
 
 def _answered(
     model: ExportedModel, files: Sequence[Path], rule: Rule, asked: Sequence[str], maps: Path | None,
-    figures: Sequence[str] | None,
-) -> Iterator[_Image]:  # fmt: skip
+    figures: Sequence[str] | None, anyway: bool,
+) -> Iterator[Answered]:  # fmt: skip
     from cxr_kd.data.images.decode import decode
+    from cxr_kd.data.images.dicom_tags import read_tags
     from cxr_kd.errors import DataError
 
     told = model.metadata
     for position, file in enumerate(_with_progress(files)):
-        name = text_of(file)
+        name, tags = text_of(file), read_tags(file)
+        if tags.against and not anyway:
+            yield Answered(name, refused=f"{tags.against}. {ANYWAY}")
+            continue
         try:
             pixels = decode(file, told.image_size, keep_aspect=told.keep_aspect, intensity=told.intensity)
         except DataError as error:
-            yield _Image(name, [], str(error))
+            yield Answered(name, error=str(error))
             continue
         answers = model.run(pixels[None])
+        against = tags.against or unfamiliar(float(answers.distances[0]))
+        if against and not anyway:
+            yield Answered(name, refused=f"{against}. {ANYWAY}")
+            continue
         if maps and figures:
             logits, evidence = answers.logits[0], answers.evidence[0]
             shown = choose_findings(told.names, asked, logits)
-            title, note = text_of(file.name), _model_line(told)
+            title, note = text_of(file.name), model_line(told)
             draw_maps(maps / figures[position], pixels, told.names, shown, logits, evidence, title=title, note=note)
-        yield _Image(name, [row for row in _rows(name, answers, told, rule) if not asked or row["finding"] in asked])
+        rows = [row for row in _rows(name, answers, told, rule) if not asked or row["finding"] in asked]
+        doubt = against or of_a_child(tags.age, told)
+        yield Answered(name, [{**row, "doubt": doubt or None} for row in rows], doubt=doubt)
 
 
 def _rows(image: str, answers: Answers, told: Metadata, rule: Rule) -> Iterator[dict[str, Any]]:
+    distance = None if math.isnan(answers.distances[0]) else float(answers.distances[0])
     for finding, logit, probability in zip(told.findings, answers.logits[0], answers.probabilities[0], strict=True):
         threshold = told.threshold(finding.name, rule)
         yield {
@@ -115,6 +140,7 @@ def _rows(image: str, answers: Answers, told: Metadata, rule: Rule) -> Iterator[
             "probability": None if math.isnan(probability) else float(probability),
             "threshold": threshold,
             "present": None if threshold is None else bool(logit >= threshold),
+            "distance": distance,
         }
 
 
@@ -124,76 +150,3 @@ def _with_progress(files: Sequence[Path]) -> Iterable[Path]:
     from tqdm import tqdm
 
     return tqdm(files, unit=" images", leave=False)
-
-
-def _print_csv(answered: Iterable[_Image]) -> list[tuple[str, str]]:
-    unreadable = []
-    writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for image in answered:
-        writer.writerows(image.rows)
-        if image.error:
-            unreadable.append((image.name, image.error))
-    return unreadable
-
-
-def _print_json(answered: Sequence[_Image], notes: list[str]) -> list[tuple[str, str]]:
-    unreadable = [{"image": image.name, "reason": image.error} for image in answered if image.error]
-    rows = [row for image in answered for row in image.rows]
-    content = {"notes": notes, "rows": rows, "unreadable": unreadable}
-    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
-    return [(each["image"], each["reason"]) for each in unreadable]
-
-
-def _print(answered: Sequence[_Image], notes: list[str]) -> list[tuple[str, str]]:
-    right: dict[str, Any] = {"justify": "right", "no_wrap": True}
-    read = [image for image in answered if not image.error]
-    if len(read) == 1:
-        columns = [("finding", {"no_wrap": True}), *((name, right) for name in ("probability", "logit", "threshold")),
-                   ("decision", {"no_wrap": True})]  # fmt: skip
-        rows = [(_cells(row), "bold" if row["present"] else None) for row in read[0].rows]
-        print_table(read[0].name, columns, rows, notes)
-    elif read:
-        columns = [("image", {"overflow": "fold"}), ("called present (probability)", {"overflow": "fold"})]
-        print_table(f"{len(read):,} radiographs", columns, [((i.name, _present(i.rows)), None) for i in read], notes)
-    return [(image.name, image.error) for image in answered if image.error]
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    decision = {None: "no operating point", True: "present", False: "not called"}[row["present"]]
-    probability, threshold = (
-        "-" if value is None else format(value, form)
-        for value, form in ((row["probability"], ".3f"), (row["threshold"], "+.2f"))
-    )
-    return [row["finding"], probability, f"{row['logit']:+.2f}", threshold, decision]
-
-
-def _present(rows: Sequence[dict[str, Any]]) -> str:
-    found = [
-        row["finding"] if row["probability"] is None else f"{row['finding']} ({row['probability']:.2f})"
-        for row in rows
-        if row["present"]
-    ]
-    return ", ".join(found) or "none"
-
-
-def _model_line(told: Metadata) -> str:
-    return (
-        f"{told.run} ({told.network}, {told.image_size} px), learned from {told.dataset}; maps of {told.cells[0]} x "
-        f"{told.cells[1]} cells. {RESEARCH}"
-    )
-
-
-def _notes(told: Metadata, rule: Rule, others: int) -> list[str]:
-    notes = [_model_line(told)]
-    if told.calibrated:
-        notes.append("probability: Platt scaling fitted on the run's validation side; it holds for its prevalence.")
-    else:
-        notes.append("No probabilities: the model was exported without calibration.")
-    if any(finding.operating_points for finding in told.findings):
-        notes.append(f"decision: the logit is at least the threshold of the rule {rule}, chosen on validation.")
-    else:
-        notes.append("No decisions: the model was exported without operating points.")
-    if others:
-        notes.append(f"{others:,} other files in the folders are no images and were left out.")
-    return notes

@@ -14,9 +14,11 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, DeduplicateInitializersPass
 from torch import nn
 
-from cxr_kd.device import known_answer
+from cxr_kd.device import familiar, known_answer
+from cxr_kd.device.distance_branch import OUTPUT, DistanceBranch, name_nodes
 from cxr_kd.device.exported import ExportedModel
-from cxr_kd.device.onnx_file import Finding, KnownAnswer, Metadata, OperatingPoint, sealed, with_metadata
+from cxr_kd.device.familiar import Familiar
+from cxr_kd.device.onnx_file import FamiliarTold, Finding, KnownAnswer, Metadata, OperatingPoint, sealed, with_metadata
 from cxr_kd.device.runtimes import INPUT
 from cxr_kd.errors import ModelError, PredictionsError
 from cxr_kd.evaluation.probability import operating_points
@@ -50,11 +52,12 @@ def export(run: Path | str, out: Path | str, *, grid: str = "plain", overwrite: 
     Input `image`: uint8 (batch, 1, S, S), a radiograph as `cxr_kd.decode` gives it; the preprocessing is inside.
     Outputs, float32: `logits` (batch, L); `maps` (batch, L, h, w), signed evidence in logits, with the cells of `grid`
     (one of GRIDS); `probabilities` (batch, L) by Platt scaling if the run's folder holds a `recalibration.json`, NaN
-    for findings that it leaves out. Opset OPSET, any batch size. The file is written only after onnxruntime gave
-    PyTorch's logits and maps on the check image (`known_answer`) and on two random ones.
+    for findings that it leaves out; `distance` (batch,) from the study's radiographs if it holds a `familiar.json`.
+    Opset OPSET, any batch size. The file is written only after onnxruntime gave PyTorch's logits and maps on the check
+    image (`known_answer`) and on two random ones.
 
     Raises:
-        TrainingError, PredictionsError, DataError: as `find_run` does.
+        TrainingError, PredictionsError, DataError: as `find_run` and `familiar.read_beside` do.
         ModelError: if `out` exists and `overwrite` is off, for another grid, for a damaged weights file, and if
             onnxruntime's logits differ from PyTorch's by more than ROUNDING.
         StorageError: if the disk refuses the file.
@@ -69,11 +72,12 @@ def export(run: Path | str, out: Path | str, *, grid: str = "plain", overwrite: 
     found = find_run(Path(run))
     model = weights.load(found.file)
     findings = _findings(found)
-    network = _Exported(model, parse_form(grid).make(model), findings)
+    fitted = familiar.read_beside(found.file, found.name, str(found.metadata.get("split_sha256")), model.image_size)
+    network = _Exported(model, parse_form(grid).make(model), findings, fitted)
     inputs = _check_images(model.image_size)
     with torch.no_grad():
         wanted = network(inputs)
-    metadata = _metadata(found, findings, grid, wanted)
+    metadata = _metadata(found, findings, grid, wanted, fitted)
     converted = _converted(network, inputs)
     with written_whole(out) as temporary:
         temporary.write_bytes(sealed(with_metadata(converted, metadata)))
@@ -87,7 +91,9 @@ class _Exported(nn.Module):
     intercepts: torch.Tensor
     slopes: torch.Tensor
 
-    def __init__(self, model: CxrClassifier, explain: Explainer, findings: Sequence[Finding]) -> None:
+    def __init__(
+        self, model: CxrClassifier, explain: Explainer, findings: Sequence[Finding], fitted: Familiar | None
+    ) -> None:
         super().__init__()
         self.model = model  # named here, its weights are in the file once, however often the explainer uses them
         self.explain = explain
@@ -96,12 +102,18 @@ class _Exported(nn.Module):
         intercepts, slopes = torch.tensor(lines, dtype=torch.float32).T
         self.register_buffer("intercepts", intercepts)
         self.register_buffer("slopes", slopes)
+        self.distance = DistanceBranch(fitted) if fitted else None
+        told = [("probabilities", self.calibrated), (OUTPUT, fitted is not None)]
+        self.outputs = ["logits", "maps", *(name for name, has in told if has)]
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         logits, evidence = self.explain(image)
-        if not self.calibrated:
-            return logits, evidence
-        return logits, evidence, torch.sigmoid(self.intercepts + self.slopes * logits)
+        found = [logits, evidence]
+        if self.calibrated:
+            found.append(torch.sigmoid(self.intercepts + self.slopes * logits))
+        if self.distance is not None:
+            found.append(self.distance(image))
+        return tuple(found)
 
 
 def _findings(run: RunOnDisk) -> tuple[Finding, ...]:
@@ -139,7 +151,9 @@ def _check_images(size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([known_answer.image(size), *random])).unsqueeze(1)
 
 
-def _metadata(run: RunOnDisk, findings: tuple[Finding, ...], grid: str, wanted: Sequence[torch.Tensor]) -> Metadata:
+def _metadata(
+    run: RunOnDisk, findings: tuple[Finding, ...], grid: str, wanted: Sequence[torch.Tensor], fitted: Familiar | None
+) -> Metadata:
     told = run.metadata
     height, width = wanted[1].shape[2:]
     origin = {key: str(told.get(key, "not told")) for key in ("study", "dataset", "split", "split_sha256")}
@@ -159,6 +173,7 @@ def _metadata(run: RunOnDisk, findings: tuple[Finding, ...], grid: str, wanted: 
         cells=(height, width),
         opset=OPSET,
         known_answer=KnownAnswer(logits=tuple(wanted[0][0].tolist()), tolerance=ROUNDING),
+        familiar=FamiliarTold(**fitted.model_dump(include=set(FamiliarTold.model_fields))) if fitted else None,
         versions={name: version(name) for name in ("cxr-kd", "torch", "onnx")},
         use=USE,
         licence=LICENCE,
@@ -166,7 +181,6 @@ def _metadata(run: RunOnDisk, findings: tuple[Finding, ...], grid: str, wanted: 
 
 
 def _converted(network: _Exported, images: torch.Tensor) -> onnx.ModelProto:
-    names = ["logits", "maps", "probabilities"] if network.calibrated else ["logits", "maps"]
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the exporter's remarks on operators that no network here has
     try:
@@ -180,7 +194,7 @@ def _converted(network: _Exported, images: torch.Tensor) -> onnx.ModelProto:
                 external_data=False,
                 opset_version=OPSET,
                 input_names=[INPUT],
-                output_names=names,
+                output_names=network.outputs,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
     finally:
@@ -191,12 +205,16 @@ def _converted(network: _Exported, images: torch.Tensor) -> onnx.ModelProto:
         value.metadata_props.clear()
     proto: onnx.ModelProto = program.model_proto
     del proto.graph.value_info[:]  # shapes within the graph, with the exporter's notes; every runtime infers them
+    name_nodes(proto)
     return proto
 
 
 def _check_equal(exported: ExportedModel, images: torch.Tensor, wanted: Sequence[torch.Tensor], out: Path) -> None:
     answers = exported.run(images[:, 0].numpy())
-    for name, found, true in (("logits", answers.logits, wanted[0]), ("maps", answers.evidence, wanted[1])):
+    compared = [("logits", answers.logits, wanted[0]), ("maps", answers.evidence, wanted[1])]
+    if exported.metadata.familiar:
+        compared.append((OUTPUT, answers.distances, wanted[-1]))
+    for name, found, true in compared:
         scale = max(1.0, float(true.abs().max()))
         if (off := float(np.abs(found - true.numpy()).max())) > ROUNDING * scale:
             raise ModelError(f"{out} was not written: onnxruntime's {name} differ from PyTorch's by {off:.2g}")

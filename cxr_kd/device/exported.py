@@ -20,12 +20,14 @@ class Answers:
     """What a model says of N images and its L findings, float32.
 
     logits: (N, L). probabilities: (N, L), NaN for a finding that is not calibrated. evidence: signed evidence in
-    logits, (N, L, h, w); a map is its positive part.
+    logits, (N, L, h, w); a map is its positive part. distances: (N,), from the radiographs that the model learned from,
+    in units of the limit (above 1: the image does not look like them); NaN if the file has no such output.
     """
 
     logits: np.ndarray
     probabilities: np.ndarray
     evidence: np.ndarray
+    distances: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +70,16 @@ class ExportedModel:
             )
         if not len(images):
             cells = self.metadata.cells
-            return Answers(*(np.empty((0, findings), np.float32),) * 2, np.empty((0, findings, *cells), np.float32))
+            shapes = ((0, findings), (0, findings), (0, findings, *cells), (0,))
+            return Answers(*(np.empty(shape, np.float32) for shape in shapes))
         parts = [self._answers(images[start : start + AT_ONCE]) for start in range(0, len(images), AT_ONCE)]
         return Answers(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
-    def _answers(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _answers(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         found = self.loaded.run(images[:, None])
         logits = found["logits"]
-        return logits, found.get("probabilities", np.full_like(logits, np.nan)), found["maps"]
+        unknown = np.full_like(logits, np.nan)
+        return logits, found.get("probabilities", unknown), found["maps"], found.get("distance", unknown[:, 0])
 
     def _check_known_answer(self) -> None:
         known = self.metadata.known_answer

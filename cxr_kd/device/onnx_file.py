@@ -62,6 +62,21 @@ class KnownAnswer(_Content):
     tolerance: float
 
 
+class FamiliarTold(_Content):
+    """How the output `distance` was fitted: its limit, 1, accepts a share `quantile` of new images of the same source.
+
+    test_refused of test_images radiographs of the study's test side are refused: the false refusals. train_children:
+    training images of patients under 18 years; None if no age is known.
+    """
+
+    quantile: float
+    train_images: int
+    train_children: int | None
+    validation_images: int
+    test_images: int
+    test_refused: int
+
+
 class Metadata(_Content):
     """What a model file says of itself. Everything that a reader needs to decode, to judge and to check is here."""
 
@@ -83,6 +98,7 @@ class Metadata(_Content):
     way: str = ""  # how an int8 model was made
     opset: int
     known_answer: KnownAnswer
+    familiar: FamiliarTold | None = None
     versions: dict[str, str]
     use: str
     licence: str

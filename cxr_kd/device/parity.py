@@ -14,8 +14,10 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.device.export import export
 from cxr_kd.device.exported import AT_ONCE, ExportedModel
 from cxr_kd.device.latency import calls_in_turn_ms, cpu_name, latency_ratio
+from cxr_kd.device.model_card import write_model_card
 from cxr_kd.device.runtimes import Runtime
 from cxr_kd.device.smaller import CANDIDATE, pixels_of, smaller
+from cxr_kd.device.smaller import FILE as SMALL_FILE
 from cxr_kd.evaluation.bootstrap import bootstrap_difference
 from cxr_kd.evaluation.metrics import auroc
 from cxr_kd.evaluation.predictions import Predictions
@@ -36,7 +38,8 @@ def write_exports(
     """Export the network of each run to FILE in its folder, and a student's smaller file beside it (`smaller`).
 
     `networks`: name of a run -> its network. Writes and returns two tables with the column `run`: TABLE, one row per
-    file and runtime (`compared`, `times`), and SMALLER_TABLE, one per candidate for the smaller file.
+    file and runtime (`compared`, `times`), and SMALLER_TABLE, one per candidate for the smaller file. A model card
+    (`model_card`) is written beside each file.
     """
     rows, tried = [], [pd.DataFrame(columns=["run", *CANDIDATE])]
     for run in runs:
@@ -57,6 +60,10 @@ def write_exports(
     tables = pd.DataFrame(rows), pd.concat(tried, ignore_index=True)
     for name, table in zip((TABLE, SMALLER_TABLE), tables, strict=True):
         write_csv(study.runs_folder / name, table)
+    for run in runs:
+        for file in (study.run_folder(run) / FILE, study.run_folder(run) / SMALL_FILE):
+            if file.exists():
+                write_model_card(ExportedModel.load(file, threads=THREADS), study.run_folder(run))
     return tables
 
 

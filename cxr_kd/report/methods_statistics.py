@@ -17,7 +17,7 @@ def statistics_text(study: Study, files: StudyFiles, cite: Citations) -> dict[st
         "Statistics": " ".join([measures_text(study), intervals_text(study, cite), tests_text(study, cite)]),
         "Probabilities and groups": probabilities_text(study, cite),
         "Explanations": explanations_text(study, cite),
-        "Device": device_text(study, files),
+        "Device": device_text(study, files, cite),
     }
 
 
@@ -98,7 +98,7 @@ def explanations_text(study: Study, cite: Citations) -> str:
     )
 
 
-def device_text(study: Study, files: StudyFiles) -> str:
+def device_text(study: Study, files: StudyFiles, cite: Citations) -> str:
     """Return how latency was measured, and on which processor."""
     processors = sorted({str(cpu) for cpu in files.cost["cpu"]})
     threads = sorted({int(count) for count in files.cost["threads"]})
@@ -108,7 +108,7 @@ def device_text(study: Study, files: StudyFiles) -> str:
         f"{listed([counted(count, 'thread') for count in threads])}, in {study.device.latency_repeats} rounds that "
         "time every network once; ratios are taken within rounds. The first seed of each network was exported to ONNX, "
         f"with its preprocessing, calibration and maps in the file, run with {runtimes}, and compared with the network "
-        f"on all {int(files.exported['images'].iloc[0]):,} test images."
+        f"on all {int(files.exported['images'].iloc[0]):,} test images. {_familiar_text(files, cite)}"
     )
     if files.smaller.empty:
         return text
@@ -119,4 +119,16 @@ def device_text(study: Study, files: StudyFiles) -> str:
         f"AUROC or {device.finding_loss:g} of any finding's, or whose maps had a mean cosine below "
         f"{device.map_cosine:g} to those in float32, was refused; of the others, the fastest was chosen if it was "
         "faster than float32, else the smallest."
+    )
+
+
+def _familiar_text(files: StudyFiles, cite: Citations) -> str:
+    if files.familiar.empty:
+        return "There were too few images to fit a detector of images that are no such radiographs."
+    first = files.familiar.iloc[0]
+    return (
+        "Exported files refuse an image whose Mahalanobis distance from the training images (probabilistic principal "
+        f"components {cite('ppca')} of 8 x 8 area means, standardised within the image, with its mean and contrast) "
+        f"exceeds a limit that was chosen on {int(first['validation_images']):,} validation images; of "
+        f"{int(first['n']):,} test images {int(first['refused']):,} were refused."
     )

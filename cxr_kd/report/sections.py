@@ -24,6 +24,7 @@ from cxr_kd.report import (
 )
 from cxr_kd.report.ablation_figure import ablation_figure
 from cxr_kd.report.exported_table import candidates_table, exported_table
+from cxr_kd.report.familiar_table import familiar_table
 from cxr_kd.report.figure_files import FigureFiles, PageFigure
 from cxr_kd.report.headline import cost_sentences
 from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
@@ -198,6 +199,7 @@ def cost(
         "cost_table": tables.cost_table(files.cost, styles),
         "exported_table": exported_table(files.exported, styles),
         "smaller_table": candidates_table(files.smaller, styles, _limits(study)) if len(files.smaller) else None,
+        "familiar_table": familiar_table(files.familiar),
         "paper_cost_table": paper_cost_table(files.cost, styles),
     }
 

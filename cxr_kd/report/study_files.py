@@ -41,6 +41,9 @@ EXPORT_COLUMNS = ("run", "precision", "way", "runtime", "file_mb", "images", "lo
 SMALLER_COLUMNS = ("run", "precision", "way", "file_mb", "auroc_loss", "finding", "finding_loss", "map_cosine",
                    "faster", "faster_low", "faster_high", "refused", "chosen")  # fmt: skip
 
+FAMILIAR_COLUMNS = ("images", "told", "n", "refused", "share", "low", "high", "median_distance", "limit_share",
+                    "train_images", "validation_images")  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class StudyFiles:
@@ -59,6 +62,7 @@ class StudyFiles:
     cost: pd.DataFrame  # device.csv with the column `arm`, one row per arm
     exported: pd.DataFrame  # exported.csv with the column `arm`, one row per file and runtime
     smaller: pd.DataFrame  # smaller.csv with the column `arm`, one row per candidate
+    familiar: pd.DataFrame  # familiar.csv
     by_source: SourceResults | None  # if the images have sources
     across: Mapping[str, pd.DataFrame] | None  # `evaluation.across.read_across`, if the study names further data sets
     ablation: tuple[pd.DataFrame, pd.DataFrame] | None  # `evaluation.ablation.read_ablation`, if the study has one
@@ -109,6 +113,7 @@ def read_study_files(study: Study) -> StudyFiles:
         cost=_cost(study),
         exported=_with_arms(study, "exported.csv", EXPORT_COLUMNS),
         smaller=_with_arms(study, "smaller.csv", SMALLER_COLUMNS),
+        familiar=_familiar(study),
         by_source=_by_source(study, data),
         across=across.read_across(study),
         ablation=ablation.read_ablation(study) if study.ablation else None,
@@ -173,12 +178,23 @@ def _cost(study: Study) -> pd.DataFrame:
     return frame
 
 
-def _with_arms(study: Study, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Return a table of 07_device with the column `arm`; texts that are missing are empty."""
-    path = _needed(study.runs_folder / name, "07_device")
+def _familiar(study: Study) -> pd.DataFrame:
+    path = _needed(study.runs_folder / "familiar.csv", "07_device")
+    return _with_columns(path, FAMILIAR_COLUMNS)
+
+
+def _with_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table of 07_device; ReportError if it lacks one of these columns."""
     frame = pd.read_csv(path)
     if missing := [column for column in columns if column not in frame]:
         raise ReportError(f"{path}: no column {', '.join(missing)}; run 07_device again")
+    return frame
+
+
+def _with_arms(study: Study, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table of 07_device with the column `arm`; texts that are missing are empty."""
+    path = _needed(study.runs_folder / name, "07_device")
+    frame = _with_columns(path, columns)
     arm_of_run = {run.name: arm for arm, runs in arms_of(study).items() for run in runs}
     if unknown := sorted(set(frame["run"]) - set(arm_of_run)):
         raise ReportError(f"{path}: the study has no run {unknown[0]!r}; run 07_device again")

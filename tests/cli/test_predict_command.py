@@ -15,11 +15,12 @@ from PIL import Image
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
-from runs_to_export import FINDINGS, write_fits, write_run
+from runs_to_export import FINDINGS, fitted_familiar, write_fits, write_run
 from typer.testing import CliRunner
 
 from cxr_kd.cli.main import app
 from cxr_kd.data.images.decode import decode
+from cxr_kd.device import familiar
 from cxr_kd.device.exported import ExportedModel
 from cxr_kd.phantoms.draw import draw
 from cxr_kd.study.data_settings import PhantomSettings
@@ -31,6 +32,20 @@ def call(*arguments: object, status: int = 0):
     result = CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "120"})
     assert result.exit_code == status, result.output
     return result
+
+
+def write_dicom(path: Path, image: np.ndarray, **tags: str) -> None:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
+    dataset.Rows, dataset.Columns = image.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = image.tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +73,7 @@ def images(tmp_path_factory) -> Path:
     Image.fromarray(first).save(folder / "a.png")
     Image.fromarray(second[:, 8:-8]).save(folder / "b.jpg", quality=95)
     (folder / "notes.txt").write_text("no image")
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
-    dataset.Rows, dataset.Columns = first.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.PixelData = first.tobytes()
-    dataset.save_as(folder / "c.dcm", enforce_file_format=True)
+    write_dicom(folder / "c.dcm", first)
     return folder
 
 
@@ -176,3 +183,61 @@ def test_a_command_of_the_study_says_what_to_install(run, tmp_path) -> None:
     assert done.returncode == 2
     assert done.stderr.strip().endswith("this command needs it: pip install 'cxr-kd[study]'")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory) -> Path:
+    """A model that knows what its training images looked like."""
+    folder = write_run(tmp_path_factory.mktemp("guarded"))
+    fitted_familiar().write(folder / familiar.FILE)
+    call("export", folder, "--out", folder / "student.onnx")
+    return folder / "student.onnx"
+
+
+@pytest.fixture(scope="module")
+def doubtful(tmp_path_factory) -> Path:
+    """A phantom, the same inverted, and as DICOM: frontal of a child, and with the tag of a lateral view."""
+    folder = tmp_path_factory.mktemp("doubtful")
+    image = draw(PhantomSettings(images=20, size=128), 0).image
+    Image.fromarray(image).save(folder / "good.png")
+    Image.fromarray(255 - image).save(folder / "inverted.png")
+    write_dicom(folder / "child.dcm", image, PatientAge="007Y", ViewPosition="PA")
+    write_dicom(folder / "lateral.dcm", image, ViewPosition="LL")
+    return folder
+
+
+def test_what_does_not_look_like_a_radiograph_is_refused(guarded, doubtful) -> None:
+    result = call("predict", doubtful, "--model", guarded, "--json", status=1)
+    content = json.loads(result.stdout)
+    assert {Path(row["image"]).name for row in content["rows"]} == {"good.png", "child.dcm"}
+    assert all(0 < row["distance"] <= 1 for row in content["rows"])
+    refused = {Path(each["image"]).name: each["reason"] for each in content["refused"]}
+    assert set(refused) == {"inverted.png", "lateral.dcm"}
+    assert "does not look like the radiographs" in refused["inverted.png"]
+    assert "times the limit" in refused["inverted.png"]
+    assert "lateral view (ViewPosition LL)" in refused["lateral.dcm"]
+    assert all("--anyway" in reason for reason in refused.values())
+    assert "2 of 4 images were refused" in result.stderr
+    assert "child (7 years); 1 of the 100 images" in result.stderr
+    assert any("of 20 test radiographs, wrongly" in note for note in content["notes"])
+
+
+def test_status_2_if_nothing_is_answered_and_0_with_anyway(guarded, doubtful) -> None:
+    result = call("predict", doubtful / "inverted.png", "--model", guarded, status=2)
+    assert "1 of 1 images were refused" in result.stderr
+    rows = list(csv.DictReader(io.StringIO(call("predict", doubtful, "--model", guarded, "--anyway", "--csv").stdout)))
+    assert len(rows) == 4 * len(FINDINGS)
+    doubts = {Path(row["image"]).name: row["doubt"] for row in rows}
+    assert doubts["good.png"] == ""
+    assert "does not look like" in doubts["inverted.png"]
+    assert "lateral view" in doubts["lateral.dcm"]
+    assert {float(row["distance"]) > 1 for row in rows if "inverted" in row["image"]} == {True}
+    shown = call("predict", doubtful / "inverted.png", "--model", guarded, "--anyway")
+    assert "doubtful: see below" in shown.stdout
+    assert "does not look like" in shown.stderr
+
+
+def test_a_model_without_the_detector_says_so(model, doubtful) -> None:
+    content = json.loads(call("predict", doubtful / "inverted.png", "--model", model, "--json").stdout)
+    assert {row["distance"] for row in content["rows"]} == {None}
+    assert any("exported without that" in note for note in content["notes"])

@@ -9,7 +9,16 @@ import pytest
 
 from cxr_kd.device import known_answer
 from cxr_kd.device.exported import ExportedModel
-from cxr_kd.device.onnx_file import KEY, Finding, KnownAnswer, Metadata, OperatingPoint, read_sealed, sealed
+from cxr_kd.device.onnx_file import (
+    KEY,
+    FamiliarTold,
+    Finding,
+    KnownAnswer,
+    Metadata,
+    OperatingPoint,
+    read_sealed,
+    sealed,
+)
 from cxr_kd.errors import ModelError
 
 
@@ -49,7 +58,13 @@ def test_every_changed_or_missing_byte_is_noticed(content, tmp_path) -> None:
 
 def test_the_page_for_other_programs_describes_this_file(content) -> None:
     page = (Path(__file__).parents[2] / "docs" / "exported-model.md").read_text()
-    fields = {*Metadata.model_fields, *Finding.model_fields, *OperatingPoint.model_fields, *KnownAnswer.model_fields}
+    fields = {
+        *FamiliarTold.model_fields,
+        *Metadata.model_fields,
+        *Finding.model_fields,
+        *OperatingPoint.model_fields,
+        *KnownAnswer.model_fields,
+    }
     assert [name for name in sorted(fields - {"format", "target"}) if name not in page] == []
     assert content[-76:-64] == bytes.fromhex("72 4a 0a 06") + b"sha256" + bytes.fromhex("12 40")
     rule = [line.strip() for line in known_answer.image.__doc__.splitlines() if " = " in line]
@@ -98,6 +113,7 @@ def test_only_8_bit_images_of_the_models_size_are_taken(exported) -> None:
             exported.run(images)
     none = exported.run(np.zeros((0, 64, 64), np.uint8))
     assert (none.logits.shape, none.probabilities.shape, none.evidence.shape) == ((0, 4), (0, 4), (0, 4, 2, 2))
+    assert none.distances.shape == (0,)
 
 
 def test_the_check_image_is_drawn_by_its_rule() -> None:

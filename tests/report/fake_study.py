@@ -224,6 +224,14 @@ def write_device(study: Study) -> None:
     ]  # fmt: skip
     pd.DataFrame(smaller).to_csv(study.runs_folder / "smaller.csv", index=False)
     pd.DataFrame(exported).to_csv(study.runs_folder / "exported.csv", index=False)
+    kinds = (("radiographs of the test side", "no", 3), ("inverted", "yes", 297), ("mirrored left to right", "open", 4))
+    fitted = {"limit_share": 0.99, "train_images": 700, "validation_images": 100}
+    familiar = [
+        {"images": images, "told": told, "n": 300, "refused": refused, "share": refused / 300,
+         "low": refused / 310, "high": (refused + 3) / 300, "median_distance": 0.61 + refused / 100, **fitted}
+        for images, told, refused in kinds
+    ]  # fmt: skip
+    pd.DataFrame(familiar).to_csv(study.runs_folder / "familiar.csv", index=False)
 
 
 def radiograph(seed: int = 0, size: int = 64) -> np.ndarray:

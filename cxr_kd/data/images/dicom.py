@@ -78,7 +78,7 @@ def read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
 def _read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
     from pydicom import dcmread
 
-    _check_inflated_size(file)
+    check_inflated_size(file)
     dataset = dcmread(file, force=True)
     _check(dataset)
     _flatten(dataset)
@@ -90,7 +90,7 @@ def _read(file: BinaryIO, intensity: Intensity) -> np.ndarray:
     return looked_up(greys(dataset, low, high, shown), pixels, low)
 
 
-def _check_inflated_size(file: BinaryIO) -> None:
+def check_inflated_size(file: BinaryIO) -> None:
     """Raise DataError if the data set is deflated and larger than that of any radiograph; leave `file` at its start.
 
     pydicom inflates the whole data set into memory, before the size of the image is known.
