@@ -70,14 +70,11 @@ def export(run: Path | str, out: Path | str, *, grid: str = "plain", overwrite: 
     if grid not in GRIDS:
         raise ModelError(f"maps of the grid {grid!r} cannot be exported; these can: {', '.join(GRIDS)}")
     found = find_run(Path(run))
-    model = weights.load(found.file)
-    findings = _findings(found)
-    fitted = familiar.read_beside(found.file, found.name, str(found.metadata.get("split_sha256")), model.image_size)
-    network = _Exported(model, parse_form(grid).make(model), findings, fitted)
-    inputs = _check_images(model.image_size)
+    network = _network(found, grid)
+    inputs = _check_images(network.model.image_size)
     with torch.no_grad():
         wanted = network(inputs)
-    metadata = _metadata(found, findings, grid, wanted, fitted)
+    metadata = _metadata(found, network, grid, wanted)
     converted = _converted(network, inputs)
     with written_whole(out) as temporary:
         temporary.write_bytes(sealed(with_metadata(converted, metadata)))
@@ -85,7 +82,15 @@ def export(run: Path | str, out: Path | str, *, grid: str = "plain", overwrite: 
     return ExportedModel.load(out)
 
 
-class _Exported(nn.Module):
+def as_module(run: Path | str, *, grid: str = "plain") -> ExportedModule:
+    """Return what `export` writes as a PyTorch module in eval mode, for exporters to other formats.
+
+    Its forward pass takes `image` and returns the outputs of the file, which `outputs` names. Raises as `export` does.
+    """
+    return _network(find_run(Path(run)), grid)
+
+
+class ExportedModule(nn.Module):
     """A model's explainer as a module with the outputs of the file."""
 
     intercepts: torch.Tensor
@@ -97,6 +102,7 @@ class _Exported(nn.Module):
         super().__init__()
         self.model = model  # named here, its weights are in the file once, however often the explainer uses them
         self.explain = explain
+        self.findings, self.fitted = tuple(findings), fitted
         self.calibrated = any(finding.calibrated for finding in findings)
         lines = [(finding.intercept, finding.slope) if finding.calibrated else (np.nan, 1.0) for finding in findings]
         intercepts, slopes = torch.tensor(lines, dtype=torch.float32).T
@@ -107,6 +113,7 @@ class _Exported(nn.Module):
         self.outputs = ["logits", "maps", *(name for name, has in told if has)]
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the outputs that `outputs` names for uint8 images (B, 1, S, S)."""
         logits, evidence = self.explain(image)
         found = [logits, evidence]
         if self.calibrated:
@@ -114,6 +121,12 @@ class _Exported(nn.Module):
         if self.distance is not None:
             found.append(self.distance(image))
         return tuple(found)
+
+
+def _network(run: RunOnDisk, grid: str) -> ExportedModule:
+    model = weights.load(run.file).eval()
+    fitted = familiar.read_beside(run.file, run.name, str(run.metadata.get("split_sha256")), model.image_size)
+    return ExportedModule(model, parse_form(grid).make(model), _findings(run), fitted).eval()
 
 
 def _findings(run: RunOnDisk) -> tuple[Finding, ...]:
@@ -151,10 +164,8 @@ def _check_images(size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([known_answer.image(size), *random])).unsqueeze(1)
 
 
-def _metadata(
-    run: RunOnDisk, findings: tuple[Finding, ...], grid: str, wanted: Sequence[torch.Tensor], fitted: Familiar | None
-) -> Metadata:
-    told = run.metadata
+def _metadata(run: RunOnDisk, network: ExportedModule, grid: str, wanted: Sequence[torch.Tensor]) -> Metadata:
+    told, fitted = run.metadata, network.fitted
     height, width = wanted[1].shape[2:]
     origin = {key: str(told.get(key, "not told")) for key in ("study", "dataset", "split", "split_sha256")}
     return Metadata(
@@ -166,7 +177,7 @@ def _metadata(
         network=told["network"],
         image_size=told["image_size"],
         weights_sha256=told["sha256"],
-        findings=findings,
+        findings=network.findings,
         keep_aspect=run.keep_aspect,
         intensity=run.intensity,
         grid=grid,
@@ -180,7 +191,7 @@ def _metadata(
     )
 
 
-def _converted(network: _Exported, images: torch.Tensor) -> onnx.ModelProto:
+def _converted(network: ExportedModule, images: torch.Tensor) -> onnx.ModelProto:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the exporter's remarks on operators that no network here has
     try:

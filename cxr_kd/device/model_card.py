@@ -56,7 +56,7 @@ def model_card(told: Metadata, folder: Path, file: str) -> str:
 def _details(told: Metadata, card: dict[str, Any]) -> str:
     lines = [
         f"Network {told.network}, {told.image_size} px, findings: {', '.join(told.names)}.",
-        f"Study {told.study}, run {told.run}, weights {told.weights_sha256}; {told.precision}{f' ({told.way})' if told.way else ''}, "
+        f"Study {told.study}, run {told.run}, weights {told.weights_sha256}; {' '.join((told.precision, told.way))}, "
         f"opset {told.opset}; " + ", ".join(f"{name} {number}" for name, number in told.versions.items()),
         f"Licence: {told.licence}",
     ]
@@ -153,21 +153,17 @@ def _parity(study: Path, told: Metadata) -> str:
     rows = rows[(rows["run"] == told.run) & (rows["precision"] == told.precision)]
     if rows.empty:
         return MISSING.format("a row of this file in exported.csv")
-    columns = (
-        "runtime",
-        "test images",
-        "mean AUROC minus the network's",
-        "largest difference of a logit",
-        "calls that differ",
-    )
-    return _table(
-        columns,
-        [
-            (r["runtime"], f"{int(r['images']):,}", _estimate(r, "auroc_change", "auroc_change_low", "auroc_change_high"),
-             f"{r['logit_difference']:.1g}", f"{int(r['flipped']):,} of {int(r['decisions']):,}")
-            for r in _records(rows)
-        ],
-    )  # fmt: skip
+    columns = ("runtime", "mean AUROC minus the network's", "largest difference of a logit", "calls that differ")
+    cells = [
+        (
+            each["runtime"],
+            _estimate(each, "auroc_change", "auroc_change_low", "auroc_change_high"),
+            f"{each['logit_difference']:.1g}",
+            f"{int(each['flipped']):,} of {int(each['decisions']):,}",
+        )
+        for each in _records(rows)
+    ]
+    return f"On {int(rows['images'].iloc[0]):,} test images:\n\n" + _table(columns, cells)
 
 
 def _caveats(told: Metadata, card: dict[str, Any]) -> str:

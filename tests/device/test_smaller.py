@@ -108,7 +108,7 @@ def test_scores_are_against_float32_and_name_the_finding_that_loses_most() -> No
     after = before.copy()
     after[1, 1] = -0.5  # below one of the two negatives
     maps = np.ones((4, 3, 2, 2), np.float32)
-    wanted, found = (Answers(logits, logits, maps) for logits in (before, after))
+    wanted, found = (Answers(logits, logits, maps, logits[:, 0]) for logits in (before, after))
     row = scores(("Mass", "Edema", "Hernia"), labels, wanted, found)
     assert (row["finding"], row["finding_loss"]) == ("Edema", pytest.approx(0.25))
     assert (row["auroc_float32"], row["auroc_loss"]) == (pytest.approx(1), pytest.approx(0.125))
