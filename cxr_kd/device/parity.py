@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from cxr_kd.device.model_card import write_model_card
 from cxr_kd.device.runtimes import Runtime
 from cxr_kd.device.smaller import CANDIDATE, pixels_of, smaller
 from cxr_kd.device.smaller import FILE as SMALL_FILE
-from cxr_kd.evaluation.bootstrap import bootstrap_difference
+from cxr_kd.evaluation.bootstrap import Bootstrap, bootstrap, difference
 from cxr_kd.evaluation.metrics import auroc
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.explanation.methods.cam import one_pass
@@ -51,11 +51,11 @@ def write_exports(
             ways += [(small.path, "onnxruntime")] if small else []
         ways += [(ways[0][0], "openvino")]
         test = Predictions.read(folder / "predictions-test.parquet")
-        evidence = evidence_of(networks[run.name], data)
+        known = OfNetwork(test, bootstrap(test, study.evaluation), evidence_of(networks[run.name], data))
         for file, runtime in ways:
             # The runtime's own threads would otherwise wait for work while another network is timed.
             exported = ExportedModel.load(file, threads=THREADS, runtime=runtime)
-            row = compared(exported, test, evidence, data, study) | times(exported, networks[run.name], study)
+            row = compared(exported, known, data, study) | times(exported, networks[run.name], study)
             rows.append({"run": run.name, **row})
     tables = pd.DataFrame(rows), pd.concat(tried, ignore_index=True)
     for name, table in zip((TABLE, SMALLER_TABLE), tables, strict=True):
@@ -67,21 +67,28 @@ def write_exports(
     return tables
 
 
-def compared(
-    exported: ExportedModel, test: Predictions, evidence: Sequence[np.ndarray], data: Prepared, study: Study
-) -> dict[str, object]:
-    """Return how an exported model differs from its network on the test side.
+@dataclass(frozen=True, eq=False)
+class OfNetwork:
+    """What a network itself says of the test side: its predictions, their bootstrap, its maps (`evidence_of`)."""
 
-    `test`, `evidence`: the network's own predictions, and its maps (`evidence_of`). Keys of the row:
-        network, precision, way (of the metadata), runtime, file_mb (2**20 bytes), images, findings.
-        logit_difference, map_difference: largest absolute difference in logits, over all images, findings (and cells).
-        map_correlation: lowest rank correlation of two maps of one image and finding; NaN if all maps are constant.
-        auroc, auroc_exported: mean over the findings that have one; auroc_change, auroc_change_low, auroc_change_high:
-            the second minus the first, with its 95 % interval over patients.
-        auroc_difference: largest absolute difference of a finding's AUROC.
-        decisions, flipped: calls at Youden's point of validation, and how many of them are others.
+    predictions: Predictions
+    bootstrap: Bootstrap
+    evidence: Sequence[np.ndarray]
+
+
+def compared(exported: ExportedModel, known: OfNetwork, data: Prepared, study: Study) -> dict[str, object]:
+    """Return how an exported model differs from its network on the test side. Keys of the row:
+
+    network, precision, way (of the metadata), runtime, file_mb (2**20 bytes), images, findings.
+    logit_difference, map_difference: largest absolute difference in logits, over all images, findings (and cells).
+    map_correlation: lowest rank correlation of two maps of one image and finding; NaN if all maps are constant.
+    auroc, auroc_exported: mean over the findings that have one; auroc_change, auroc_change_low, auroc_change_high:
+        the second minus the first, with its 95 % interval over patients.
+    auroc_difference: largest absolute difference of a finding's AUROC.
+    decisions, flipped: calls at Youden's point of validation, and how many of them are others.
     """
-    answers, differences, correlations = _on_test_side(exported, evidence, data)
+    test = known.predictions
+    answers, differences, correlations = _on_test_side(exported, known.evidence, data)
     of_network, of_exported = (auroc(test.labels, logits) for logits in (test.logits, answers))
     scored = np.isfinite(of_network)
     decisions, flipped = _flips(exported, test.logits, answers)
@@ -98,7 +105,7 @@ def compared(
         "map_correlation": float(np.nanmin(correlations)) if np.isfinite(correlations).any() else float("nan"),
         "auroc": float(of_network[scored].mean()) if scored.any() else float("nan"),
         "auroc_exported": float(of_exported[scored].mean()) if scored.any() else float("nan"),
-        **_change(test, answers, study),
+        **_change(known, answers, study),
         "auroc_difference": float(np.abs(of_exported - of_network)[scored].max(initial=0)),
         "decisions": decisions,
         "flipped": flipped,
@@ -112,10 +119,11 @@ def evidence_of(model: CxrClassifier, data: Prepared) -> list[np.ndarray]:
         return [explain(torch.from_numpy(pixels)[:, None])[1].numpy() for pixels in _test_pixels(data)]
 
 
-def _change(test: Predictions, answers: np.ndarray, study: Study) -> dict[str, float]:
+def _change(known: OfNetwork, answers: np.ndarray, study: Study) -> dict[str, float]:
+    test = known.predictions
     columns = {f"logit:{finding}": answers[:, position] for position, finding in enumerate(test.findings)}
     other = replace(test, frame=test.frame.assign(**columns))
-    found = bootstrap_difference(test, other, study.evaluation).inference("auroc")
+    found = difference(known.bootstrap, bootstrap(other, study.evaluation)).inference("auroc")
     return {
         f"auroc_change{end}": float(values[-1])
         for end, values in (("", found.estimate), ("_low", found.low), ("_high", found.high))

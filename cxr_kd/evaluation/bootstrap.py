@@ -68,9 +68,13 @@ def bootstrap_difference(first: Runs, second: Runs, settings: Evaluation = DEFAU
             f"{first[0].metadata.run} and its seeds against {second[0].metadata.run}: {len(first)} and {len(second)} "
             "trainings; a comparison needs as many of each, with the same seeds"
         )
-    one, two = bootstrap(first, settings), bootstrap(second, settings)
-    estimates, resampled = two.estimates - one.estimates, two.resampled - one.resampled
-    return Bootstrap(one.counts, estimates, resampled, one.degrees, is_difference=True)
+    return difference(bootstrap(first, settings), bootstrap(second, settings))
+
+
+def difference(first: Bootstrap, second: Bootstrap) -> Bootstrap:
+    """Return `second` minus `first`, two bootstraps of the same images with the same settings."""
+    estimates, resampled = second.estimates - first.estimates, second.resampled - first.resampled
+    return Bootstrap(first.counts, estimates, resampled, first.degrees, is_difference=True)
 
 
 def bootstrap(runs: Runs, settings: Evaluation = DEFAULTS) -> Bootstrap:

@@ -118,7 +118,7 @@ def device_text(study: Study, files: StudyFiles, cite: Citations) -> str:
         f"{' and 8-bit arithmetic' if device.int8 else ''}. One that lost more than {device.auroc_loss:g} of the mean "
         f"AUROC or {device.finding_loss:g} of any finding's, or whose maps had a mean cosine below "
         f"{device.map_cosine:g} to those in float32, was refused; of the others, the fastest was chosen if it was "
-        "faster than float32, else the smallest."
+        "faster than float32 by a tenth, else the smallest."
     )
 
 

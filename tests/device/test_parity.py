@@ -11,7 +11,8 @@ from tiny_study import ALONE, tiny_study
 from cxr_kd.data.prepare import prepare
 from cxr_kd.device import smaller
 from cxr_kd.device.exported import ExportedModel
-from cxr_kd.device.parity import FILE, SMALLER_TABLE, TABLE, compared, evidence_of, write_exports
+from cxr_kd.device.parity import FILE, SMALLER_TABLE, TABLE, OfNetwork, compared, evidence_of, write_exports
+from cxr_kd.evaluation.bootstrap import bootstrap
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.probability.tables import write_fitted
 from cxr_kd.training.finished_run import load_run
@@ -106,7 +107,8 @@ def test_a_file_that_answers_otherwise_is_seen(parts, tables, monkeypatch) -> No
         return replace(answers, logits=-answers.logits, evidence=-answers.evidence)
 
     monkeypatch.setattr(ExportedModel, "run", other)
-    row = compared(model, test, evidence_of(network, data), data, study)
+    known = OfNetwork(test, bootstrap(test, study.evaluation), evidence_of(network, data))
+    row = compared(model, known, data, study)
     assert row["logit_difference"] == pytest.approx(2 * np.abs(test.logits).max(), rel=1e-4)
     assert row["auroc_exported"] == pytest.approx(1 - row["auroc"], abs=1e-3)
     thresholds = np.array([model.metadata.threshold(name, "youden") for name in model.metadata.names], float)

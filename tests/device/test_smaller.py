@@ -143,7 +143,7 @@ def test_the_fastest_is_chosen_if_it_is_faster_and_else_the_smallest() -> None:
         }
     )
     assert choose(table) == 3
-    assert choose(table.assign(faster_low=0.99)) == 1
+    assert choose(table.assign(faster_low=1.02)) == 1  # no more than the place of weights in memory can do
     assert choose(table.assign(refused="loses")) is None
 
 
