@@ -76,7 +76,8 @@ def exported_table(exported: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> Ta
         f"{thread_count(first['threads'])}. A call is a finding of an image, at Youden's threshold on validation. Rank "
         "correlation of the file's and the network's map of one finding in one image: 1 is the same order of cells."
     )
-    return Table("The exported files, compared with their networks", COLUMNS, rows, note)
+    title = "The exported files, compared with their networks"
+    return Table(title, COLUMNS, rows, note, text_columns=frozenset({0, 1, 2}))
 
 
 def candidates_table(candidates: pd.DataFrame, styles: Mapping[str, ArmStyle], limits: str) -> Table:
@@ -107,7 +108,9 @@ def candidates_table(candidates: pd.DataFrame, styles: Mapping[str, ArmStyle], l
         "compute in 8 bits; how their ranges were found, and which layers stay in float32, is in brackets. "
         + _what_was_needed(candidates)
     )
-    return Table("Smaller files", CANDIDATE_COLUMNS, rows, note)
+    last = len(CANDIDATE_COLUMNS) - 1
+    text, wrapped = frozenset({0, 1, last}), frozenset({1})
+    return Table("Smaller files", CANDIDATE_COLUMNS, rows, note, text_columns=text, wrapped_columns=wrapped)
 
 
 def _what_was_needed(candidates: pd.DataFrame) -> str:
