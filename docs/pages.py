@@ -13,6 +13,7 @@ from pathlib import Path
 import pdoc
 
 import cxr_kd
+import cxr_kd.study
 
 
 def modules(name: str = "cxr_kd") -> list[str]:
@@ -26,8 +27,9 @@ def modules(name: str = "cxr_kd") -> list[str]:
 
 def main(folder: Path) -> None:
     """Write the pages into a folder."""
-    for name in cxr_kd.__all__:  # pdoc sees only what is loaded.
-        setattr(cxr_kd, name, getattr(cxr_kd, name))
+    for package in (cxr_kd, cxr_kd.study):
+        for name in package.__all__:  # pdoc sees only what is loaded.
+            setattr(package, name, getattr(package, name))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         # Modules that must import quickly name some types only for mypy: pdoc prints those as text.
