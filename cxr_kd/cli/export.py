@@ -31,8 +31,8 @@ def export(
     if card.exists() and not overwrite:
         raise ModelError(f"{card} exists: choose another file, or replace it with --overwrite")
     model = write(run, out, grid=grid, overwrite=overwrite)
-    write_model_card(model, run)
     told = model.metadata
+    write_model_card(out, told, run)
     typer.echo(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB; {told.network}, {told.image_size} px, {len(told.findings)} "
         f"findings, maps of {told.cells[0]} x {told.cells[1]} cells; ONNX opset {told.opset}, any batch size; learned "

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("image", "finding", "logit", "probability", "threshold", "present", "distance", "doubt")
 ANYWAY = "--anyway answers all the same"
-ADULT = 18  # years
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,9 @@ def unfamiliar(distance: float) -> str:
 
 
 def of_a_child(age: float | None, told: Metadata) -> str:
-    """Return a warning if the patient is younger than ADULT years, or an empty text."""
+    """Return a warning if the patient is younger than ADULT years (`dicom_tags`), or an empty text."""
+    from cxr_kd.data.images.dicom_tags import ADULT  # decoding is not loaded for `cxr-kd --help`
+
     if age is None or age >= ADULT:
         return ""
     years = "under 1 year" if age < 1 else f"{int(age)} years"
@@ -56,7 +57,7 @@ def of_a_child(age: float | None, told: Metadata) -> str:
     learned = told.familiar
     return (
         f"is of a child ({years}); {learned.train_children:,} of the {learned.train_images:,} images that the model "
-        f"learned from are of patients under {ADULT}"
+        f"learned from are of patients under {ADULT:g}"
     )
 
 

@@ -1,11 +1,13 @@
 """Images, labels and split of a study: every step after `01_data` starts from them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cxr_kd.data import read
 from cxr_kd.data.cache import Cache, build_cache, plan_of
@@ -44,6 +46,12 @@ class Prepared:
         from cxr_kd.data.loader import Batches  # loads torch, which checks of the data do not need
 
         return Batches(self.cache, self.table, getattr(self.split, side), batch_size=batch_size, **settings)
+
+    def pixels(self, side: Side, at_once: int) -> Iterator[np.ndarray]:
+        """Yield the 8-bit images of one side in its order, uint8 (n, S, S) with n at most `at_once`."""
+        rows = self.cache.rows(getattr(self.split, side))
+        for start in range(0, len(rows), at_once):
+            yield self.cache.pixels(rows[start : start + at_once])
 
     def card(self) -> dict[str, Any]:
         """Return the data card, which the report shows (`data_card.data_card_of`)."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cxr_kd.device.familiar import CONTRAST_FLOOR, Familiar, area_average
+from cxr_kd.device.stored_weights import needed_by
 
 if TYPE_CHECKING:
     import onnx
@@ -47,19 +48,8 @@ class DistanceBranch(nn.Module):
 def name_nodes(model: onnx.ModelProto) -> None:
     """Give PREFIX to the nodes that only the output `distance` needs, so that a tool can leave them out."""
     graph = model.graph
-    others = _needed(graph, [output.name for output in graph.output if output.name != OUTPUT])
-    for number in sorted(_needed(graph, [OUTPUT]) - others):
-        graph.node[number].name = f"{PREFIX}{number}"
-
-
-def _needed(graph: onnx.GraphProto, outputs: list[str]) -> set[int]:
-    """Return the positions of the nodes that these outputs are computed by."""
-    made_by = {name: number for number, node in enumerate(graph.node) for name in node.output}
-    found: set[int] = set()
-    open_names = list(outputs)
-    while open_names:
-        number = made_by.get(open_names.pop())
-        if number is not None and number not in found:
-            found.add(number)
-            open_names += graph.node[number].input
-    return found
+    others = needed_by(graph, *(output.name for output in graph.output if output.name != OUTPUT))
+    only_here = needed_by(graph, OUTPUT) - others
+    for number, node in enumerate(graph.node):
+        if only_here.intersection(node.output):
+            node.name = f"{PREFIX}{number}"

@@ -14,6 +14,7 @@ from cxr_kd.data.splits import SIDES, Side
 from cxr_kd.device.familiar import FILE, LEAST, Familiar, features, fit
 from cxr_kd.errors import DataError
 from cxr_kd.evaluation.predictions import Predictions
+from cxr_kd.evaluation.resampling import spread
 from cxr_kd.files import write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.runs import Run
@@ -36,7 +37,7 @@ def write_familiar(study: Study, runs: Sequence[Run], data: Prepared) -> pd.Data
     All runs of a study have the same fit, because they have the same images. With fewer than LEAST training or
     validation images nothing is fitted, and the table has no rows.
     """
-    found, fitted = {side: _features(data, side) for side in SIDES}, None
+    found = {side: np.concatenate([features(pixels) for pixels in data.pixels(side, BLOCK)]) for side in SIDES}
     if min(len(found["train"]), len(found["validation"])) < LEAST:
         for run in runs:  # of an earlier call with more images
             (study.run_folder(run) / FILE).unlink(missing_ok=True)
@@ -44,16 +45,13 @@ def write_familiar(study: Study, runs: Sequence[Run], data: Prepared) -> pd.Data
         table = pd.DataFrame(columns=list(COLUMNS))
         write_csv(study.runs_folder / TABLE, table)
         return table
-    for run in runs:
-        folder = study.run_folder(run)
-        if fitted is None:
-            predictions = Predictions.read(folder / "predictions-validation.parquet")
-            fitted = fit(found, _ages(data, "train"), study.image_size, predictions)
-        fitted.model_copy(update={"run": run.name}).write(folder / FILE)
-    if fitted is None:
+    if not runs:
         raise DataError(f"{study.name}: no run to fit the detector of unfamiliar images for")
-    rows = data.cache.rows(data.split.test)
-    some = data.cache.pixels(rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int)])
+    predictions = Predictions.read(study.run_folder(runs[0]) / "predictions-validation.parquet")
+    fitted = fit(found, _ages(data, "train"), study.image_size, predictions)
+    for run in runs:
+        fitted.model_copy(update={"run": run.name}).write(study.run_folder(run) / FILE)
+    some = data.cache.pixels(spread(data.cache.rows(data.split.test), MOST))
     table = rates(fitted, fitted.distances_of(found["test"]), _ages(data, "test"), some)
     write_csv(study.runs_folder / TABLE, table)
     return table
@@ -160,12 +158,6 @@ def _row(images: str, told: str, distances: np.ndarray) -> dict[str, object]:
     low, high = wilson(refused, n)
     return {"images": images, "told": told, "n": n, "refused": refused, "share": refused / n, "low": low, "high": high,
             "median_distance": float(np.median(distances))}  # fmt: skip
-
-
-def _features(data: Prepared, side: Side) -> np.ndarray:
-    """Return the features of a side's images, (N, F); a few images are in memory at a time."""
-    rows = data.cache.rows(getattr(data.split, side))
-    return np.concatenate([features(data.cache.pixels(rows[at : at + BLOCK])) for at in range(0, len(rows), BLOCK)])
 
 
 def _ages(data: Prepared, side: Side) -> np.ndarray:

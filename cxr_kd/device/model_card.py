@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_kd.device.exported import ExportedModel
 from cxr_kd.device.onnx_file import Metadata
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.files import read_json, written_whole
@@ -20,14 +19,14 @@ MISSING = "Not there: {} was not found beside the run when this card was written
 CARD_END = ".md"
 
 
-def write_model_card(exported: ExportedModel, run: Path) -> Path:
-    """Write the card beside an exported file, with its name and the ending .md; return its path.
+def write_model_card(exported: Path, told: Metadata, run: Path) -> Path:
+    """Write the card beside an exported file with this metadata, with its name and the ending .md; return its path.
 
     `run`: the run's folder, or its weights file. The study's files are looked for in the folder above it.
     """
-    out = exported.path.with_suffix(CARD_END)
+    out = exported.with_suffix(CARD_END)
     with written_whole(out) as temporary:
-        temporary.write_text(model_card(exported.metadata, run if run.is_dir() else run.parent, exported.path.name))
+        temporary.write_text(model_card(told, run if run.is_dir() else run.parent, exported.name))
     return out
 
 

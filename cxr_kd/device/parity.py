@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +13,11 @@ import torch
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.device.export import export
 from cxr_kd.device.exported import AT_ONCE, ExportedModel
-from cxr_kd.device.latency import calls_in_turn_ms, cpu_name, latency_ratio
+from cxr_kd.device.latency import calls_in_turn_ms, cpu_name, faster
 from cxr_kd.device.model_card import write_model_card
+from cxr_kd.device.onnx_file import Metadata
 from cxr_kd.device.runtimes import Runtime
-from cxr_kd.device.smaller import CANDIDATE, pixels_of, smaller
-from cxr_kd.device.smaller import FILE as SMALL_FILE
+from cxr_kd.device.smaller import CANDIDATE, mean_or_nan, smaller
 from cxr_kd.evaluation.bootstrap import Bootstrap, bootstrap, difference
 from cxr_kd.evaluation.metrics import auroc
 from cxr_kd.evaluation.predictions import Predictions
@@ -42,14 +42,16 @@ def write_exports(
     (`model_card`) is written beside each file.
     """
     rows, tried = [], [pd.DataFrame(columns=["run", *CANDIDATE])]
+    written: dict[Path, Metadata] = {}
     for run in runs:
         folder = study.run_folder(run)
-        ways: list[tuple[Path, Runtime]] = [(export(folder, folder / FILE, overwrite=True).path, "onnxruntime")]
+        float32 = export(folder, folder / FILE, overwrite=True)
+        ways: list[tuple[Path, Runtime]] = [(float32.path, "onnxruntime")]
         if run.role != "teacher":
-            small, candidates = smaller(ExportedModel.load(ways[0][0]), data, study.device)
+            small, candidates = smaller(float32, data, study.device)
             tried.append(candidates.assign(run=run.name))
             ways += [(small.path, "onnxruntime")] if small else []
-        ways += [(ways[0][0], "openvino")]
+        ways += [(float32.path, "openvino")]
         test = Predictions.read(folder / "predictions-test.parquet")
         known = OfNetwork(test, bootstrap(test, study.evaluation), evidence_of(networks[run.name], data))
         for file, runtime in ways:
@@ -57,13 +59,12 @@ def write_exports(
             exported = ExportedModel.load(file, threads=THREADS, runtime=runtime)
             row = compared(exported, known, data, study) | times(exported, networks[run.name], study)
             rows.append({"run": run.name, **row})
+            written[file] = exported.metadata
     tables = pd.DataFrame(rows), pd.concat(tried, ignore_index=True)
     for name, table in zip((TABLE, SMALLER_TABLE), tables, strict=True):
         write_csv(study.runs_folder / name, table)
-    for run in runs:
-        for file in (study.run_folder(run) / FILE, study.run_folder(run) / SMALL_FILE):
-            if file.exists():
-                write_model_card(ExportedModel.load(file, threads=THREADS), study.run_folder(run))
+    for file, told in written.items():  # once the tables are there, which the cards show
+        write_model_card(file, told, file.parent)
     return tables
 
 
@@ -103,8 +104,8 @@ def compared(exported: ExportedModel, known: OfNetwork, data: Prepared, study: S
         "logit_difference": float(np.abs(answers - test.logits).max()),
         "map_difference": max(differences),
         "map_correlation": float(np.nanmin(correlations)) if np.isfinite(correlations).any() else float("nan"),
-        "auroc": float(of_network[scored].mean()) if scored.any() else float("nan"),
-        "auroc_exported": float(of_exported[scored].mean()) if scored.any() else float("nan"),
+        "auroc": mean_or_nan(of_network[scored]),
+        "auroc_exported": mean_or_nan(of_exported[scored]),
         **_change(known, answers, study),
         "auroc_difference": float(np.abs(of_exported - of_network)[scored].max(initial=0)),
         "decisions": decisions,
@@ -116,7 +117,7 @@ def evidence_of(model: CxrClassifier, data: Prepared) -> list[np.ndarray]:
     """Return a network's plain maps of the test side, signed evidence in logits (B, L, h, w) for each batch."""
     explain = one_pass(model.eval())
     with torch.inference_mode():
-        return [explain(torch.from_numpy(pixels)[:, None])[1].numpy() for pixels in _test_pixels(data)]
+        return [explain(torch.from_numpy(pixels)[:, None])[1].numpy() for pixels in data.pixels("test", AT_ONCE)]
 
 
 def _change(known: OfNetwork, answers: np.ndarray, study: Study) -> dict[str, float]:
@@ -130,16 +131,12 @@ def _change(known: OfNetwork, answers: np.ndarray, study: Study) -> dict[str, fl
     }
 
 
-def _test_pixels(data: Prepared) -> Iterator[np.ndarray]:
-    return map(pixels_of, data.batches("test", AT_ONCE, augment=None, shuffle=False).epoch(0))
-
-
 def _on_test_side(
     exported: ExportedModel, evidence: Sequence[np.ndarray], data: Prepared
 ) -> tuple[np.ndarray, list[float], np.ndarray]:
     """Return the exported model's logits (N, L), and how its maps differ from `evidence` in each batch."""
     logits, differences, correlations = [], [], []
-    for pixels, wanted in zip(_test_pixels(data), evidence, strict=True):
+    for pixels, wanted in zip(data.pixels("test", AT_ONCE), evidence, strict=True):
         answers = exported.run(pixels)
         logits.append(answers.logits)
         differences.append(float(np.abs(answers.evidence - wanted).max()))
@@ -178,6 +175,4 @@ def times(exported: ExportedModel, model: CxrClassifier, study: Study) -> dict[s
         for name, took in found.items()
         for end, value in zip(("p25", "median", "p75"), np.percentile(took, (25, 50, 75)), strict=True)
     }
-    ratio = latency_ratio(found["eager"], found["latency"])
-    faster = dict(zip(("faster", "faster_low", "faster_high"), ratio, strict=True))
-    return milliseconds | faster | {"cpu": cpu_name(), "threads": THREADS}
+    return milliseconds | faster(found["eager"], found["latency"]) | {"cpu": cpu_name(), "threads": THREADS}

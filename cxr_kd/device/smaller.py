@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
-import torch
 
-from cxr_kd.data.loader import Batch, Batches
 from cxr_kd.data.prepare import Prepared
 from cxr_kd.device import runtimes, stored_weights
-from cxr_kd.device.exported import AT_ONCE, Answers, ExportedModel
+from cxr_kd.device.exported import Answers, ExportedModel
 from cxr_kd.device.int8 import Quantiser, ways
 from cxr_kd.device.known_answer import image as check_image
-from cxr_kd.device.latency import calls_in_turn_ms, latency_ratio
+from cxr_kd.device.latency import calls_in_turn_ms, faster
 from cxr_kd.device.onnx_file import KnownAnswer, Precision, sealed, with_metadata
 from cxr_kd.evaluation.metrics import auroc
+from cxr_kd.evaluation.resampling import spread
 from cxr_kd.files import written_whole
 from cxr_kd.study.settings import Device
 
@@ -55,7 +54,7 @@ def smaller(exported: ExportedModel, data: Prepared, device: Device) -> tuple[Ex
     with TemporaryDirectory() as name:
         rows: list[dict[str, Any]] = []
         files: list[Path] = []
-        for precision, way, model in _candidates(exported, pixels, device, Path(name)):
+        for precision, way, model in _candidates(float32, pixels, device, Path(name)):
             files.append(Path(name, f"candidate-{len(files)}.onnx"))
             _write(float32, model, precision, way, files[-1])
             candidate = ExportedModel.load(files[-1], threads=1)
@@ -85,9 +84,9 @@ def scores(findings: Sequence[str], labels: np.ndarray, wanted: Answers, found: 
     worst = int(np.nanargmax(losses)) if scored.any() else None
     return {
         "images": len(labels),
-        "auroc_float32": _mean(before[scored]),
-        "auroc": _mean(after[scored]),
-        "auroc_loss": _mean(losses[scored]),
+        "auroc_float32": mean_or_nan(before[scored]),
+        "auroc": mean_or_nan(after[scored]),
+        "auroc_loss": mean_or_nan(losses[scored]),
         "finding": "" if worst is None else findings[worst],
         "finding_loss": float("nan") if worst is None else float(losses[worst]),
         "map_cosine": map_cosine(wanted.evidence, found.evidence),
@@ -100,7 +99,7 @@ def map_cosine(wanted: np.ndarray, found: np.ndarray) -> float:
     lengths = np.linalg.norm(one, axis=1)
     shown = lengths > 0
     one, other, lengths = one[shown], other[shown], lengths[shown]
-    return _mean((one * other).sum(axis=1) / np.maximum(lengths * np.linalg.norm(other, axis=1), 1e-12))
+    return mean_or_nan((one * other).sum(axis=1) / np.maximum(lengths * np.linalg.norm(other, axis=1), 1e-12))
 
 
 def refusal(row: Mapping[str, Any], device: Device) -> str:
@@ -124,15 +123,15 @@ def choose(table: pd.DataFrame) -> int | None:
     allowed = table[table["refused"] == ""]
     if allowed.empty:
         return None
-    faster = allowed[allowed["faster_low"] > FASTER]
-    best = allowed["file_mb"].idxmin() if faster.empty else faster["faster"].idxmax()
+    fast = allowed[allowed["faster_low"] > FASTER]
+    best = allowed["file_mb"].idxmin() if fast.empty else fast["faster"].idxmax()
     return list(table.index).index(best)
 
 
 def _candidates(
-    exported: ExportedModel, pixels: np.ndarray, device: Device, folder: Path
+    float32: ExportedModel, pixels: np.ndarray, device: Device, folder: Path
 ) -> Iterator[tuple[Precision, str, onnx.ModelProto]]:
-    model = onnx.load(exported.path)
+    model = onnx.load(float32.path)
     del model.metadata_props[:]
     yield "float16", "", stored_weights.in_float16(model)
     yield "int8_weights", "", stored_weights.in_int8(model)
@@ -157,28 +156,16 @@ def _speed(float32: ExportedModel, candidate: ExportedModel, image: np.ndarray, 
         {"float32": lambda: float32.run(image), "candidate": lambda: candidate.run(image)},
         repeats=device.latency_repeats,
     )
-    ratio = latency_ratio(took["float32"], took["candidate"])
-    return dict(zip(("faster", "faster_low", "faster_high"), ratio, strict=True))
+    return faster(took["float32"], took["candidate"])
 
 
 def _scored(data: Prepared) -> tuple[np.ndarray, np.ndarray]:
     """Return pixels, uint8 (N, S, S), and labels (N, L), NaN where unknown, of at most SCORED validation images."""
     ids = spread(np.array(data.split.validation, dtype=object), SCORED)
-    batches = list(Batches(data.cache, data.table, list(ids), batch_size=AT_ONCE, augment=None, shuffle=False).epoch(0))
-    labels = [torch.where(batch.known, batch.labels, torch.nan).numpy() for batch in batches]
-    return np.concatenate([pixels_of(batch) for batch in batches]), np.concatenate(labels)
+    labels = data.table.labels()[data.table.positions(ids)]
+    return data.cache.pixels(data.cache.rows(ids)), labels
 
 
-def pixels_of(batch: Batch) -> np.ndarray:
-    """Return the 8-bit images (B, S, S) of a batch, which holds them divided by 255."""
-    return np.asarray((batch.images[:, 0] * 255).round().to(torch.uint8).numpy())
-
-
-def spread(values: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many entries of an array (N, ...), at even distances."""
-    positions = np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int)
-    return np.asarray(values[positions])
-
-
-def _mean(values: np.ndarray) -> float:
+def mean_or_nan(values: np.ndarray) -> float:
+    """Return the mean of an array, NaN if it is empty."""
     return float(values.mean()) if values.size else float("nan")

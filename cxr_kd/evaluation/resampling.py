@@ -25,6 +25,12 @@ def resample_patients(patients: np.ndarray, settings: Evaluation) -> tuple[np.nd
     return numbers, random.multinomial(count, np.full(count, 1 / count), settings.resamples)
 
 
+def spread(values: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many entries of an array (N, ...), at even distances: no draw, so always the same ones."""
+    positions = np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int)
+    return np.asarray(values[positions])
+
+
 def interval(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds of the 95 % percentile interval over the last axis of `resampled` (..., R).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -52,24 +52,22 @@ def exported_table(exported: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> Ta
 
     `exported`: exported.csv with the column `arm`.
     """
-    rows = []
-    for arm, style in styles.items():
-        for row in exported[exported["arm"] == arm].to_dict(orient="records"):
-            rows.append(
-                [
-                    Cell(style.label, style=style),
-                    form_of(row),
-                    row["runtime"],
-                    f"{row['file_mb']:.1f}",
-                    DASH if pd.isna(row["auroc_exported"]) else f"{row['auroc_exported']:.3f}",
-                    estimate(*(row[f"auroc_change{end}"] for end in ENDS), signed=True),
-                    f"{row['logit_difference']:.1g}",
-                    DASH if pd.isna(row["map_correlation"]) else f"{row['map_correlation']:.3f}",
-                    f"{row['flipped']:,} of {row['decisions']:,}" if row["decisions"] else DASH,
-                    _range([row[f"latency_ms_{end}"] for end in ("median", "p25", "p75")], 1),
-                    _range([row[f"faster{end}"] for end in ENDS], 1),
-                ]
-            )  # fmt: skip
+    rows = [
+        [
+            Cell(style.label, style=style),
+            form_of(row),
+            row["runtime"],
+            f"{row['file_mb']:.1f}",
+            DASH if pd.isna(row["auroc_exported"]) else f"{row['auroc_exported']:.3f}",
+            estimate(*(row[f"auroc_change{end}"] for end in ENDS), signed=True),
+            f"{row['logit_difference']:.1g}",
+            DASH if pd.isna(row["map_correlation"]) else f"{row['map_correlation']:.3f}",
+            f"{row['flipped']:,} of {row['decisions']:,}" if row["decisions"] else DASH,
+            _range([row[f"latency_ms_{end}"] for end in ("median", "p25", "p75")], 1),
+            _range([row[f"faster{end}"] for end in ENDS], 1),
+        ]
+        for style, row in _by_arm(exported, styles)
+    ]
     first = exported.iloc[0]
     note = (
         f"First seed of each network; {int(first['images']):,} test images; {first['cpu']}, "
@@ -85,21 +83,19 @@ def candidates_table(candidates: pd.DataFrame, styles: Mapping[str, ArmStyle], l
 
     `candidates`: smaller.csv with the column `arm`. `limits`: the study's limits as text.
     """
-    rows = []
-    for arm, style in styles.items():
-        for row in candidates[candidates["arm"] == arm].to_dict(orient="records"):
-            rows.append(
-                [
-                    Cell(style.label, style=style),
-                    form_of(row),
-                    f"{row['file_mb']:.1f}",
-                    _loss(row["auroc_loss"]),
-                    Cell(_loss(row["finding_loss"]), f"({row['finding']})" if row["finding"] else ""),
-                    DASH if pd.isna(row["map_cosine"]) else f"{row['map_cosine']:.3f}",
-                    _range([row[f"faster{end}"] for end in ENDS], 2),
-                    "chosen" if row["chosen"] else ("refused" if row["refused"] else ""),
-                ]
-            )
+    rows = [
+        [
+            Cell(style.label, style=style),
+            form_of(row),
+            f"{row['file_mb']:.1f}",
+            _loss(row["auroc_loss"]),
+            Cell(_loss(row["finding_loss"]), f"({row['finding']})" if row["finding"] else ""),
+            DASH if pd.isna(row["map_cosine"]) else f"{row['map_cosine']:.3f}",
+            _range([row[f"faster{end}"] for end in ENDS], 2),
+            "chosen" if row["chosen"] else ("refused" if row["refused"] else ""),
+        ]
+        for style, row in _by_arm(candidates, styles)
+    ]
     note = (
         f"Against the file in float32, on validation images, in ONNX Runtime with one thread. Refused: {limits}. Of "
         "the others, the fastest is chosen if it is faster than float32 by a tenth; if none is, the smallest, for its "
@@ -111,6 +107,12 @@ def candidates_table(candidates: pd.DataFrame, styles: Mapping[str, ArmStyle], l
     last = len(CANDIDATE_COLUMNS) - 1
     text, wrapped = frozenset({0, 1, last}), frozenset({1})
     return Table("Smaller files", CANDIDATE_COLUMNS, rows, note, text_columns=text, wrapped_columns=wrapped)
+
+
+def _by_arm(frame: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> Iterator[tuple[ArmStyle, dict[Hashable, Any]]]:
+    for arm, style in styles.items():
+        for row in frame[frame["arm"] == arm].to_dict(orient="records"):
+            yield style, row
 
 
 def _what_was_needed(candidates: pd.DataFrame) -> str:

@@ -37,7 +37,7 @@ def test_a_card_holds_the_measured_values(tmp_path) -> None:
     rare = {**row, "finding": "Edema", "left_out": "2 positives"}
     pd.DataFrame([row, rare, {**row, "arm": "other", "auroc": 0.999}]).to_csv(tmp_path / "evaluations.csv", index=False)
     model = export(folder, tmp_path / "x.onnx")
-    path = write_model_card(model, folder)
+    path = write_model_card(model.path, model.metadata, folder)
     assert path == tmp_path / "x.md"
     card = path.read_text()
     for told in ("| Mass | 31 | 0.712 (0.650 to 0.770) |", "| Edema | 31 | 2 positives |", "densenet121-seed0",

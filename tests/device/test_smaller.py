@@ -9,8 +9,9 @@ from onnxruntime import InferenceSession
 
 from cxr_kd.device.exported import Answers
 from cxr_kd.device.int8 import Quantiser, Way, layer_groups, ways
-from cxr_kd.device.smaller import choose, map_cosine, refusal, scores, spread
+from cxr_kd.device.smaller import choose, map_cosine, refusal, scores
 from cxr_kd.device.stored_weights import in_float16, in_int8
+from cxr_kd.evaluation.resampling import spread
 from cxr_kd.phantoms.draw import draw
 from cxr_kd.study.data_settings import PhantomSettings
 from cxr_kd.study.settings import Device, Int8

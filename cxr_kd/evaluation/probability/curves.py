@@ -9,6 +9,7 @@ import pandas as pd
 
 from cxr_kd.evaluation.bootstrap import DEFAULTS, Runs
 from cxr_kd.evaluation.probability.cases import Scored, gather
+from cxr_kd.evaluation.resampling import spread
 from cxr_kd.evaluation.seed_intervals import SHARE, interval_kind, summarise
 from cxr_kd.study.settings import Evaluation
 
@@ -93,6 +94,4 @@ def _on_grid(scored: Scored, curve: Curve) -> np.ndarray:
 
 def _some(logits: np.ndarray) -> np.ndarray:
     """At most THRESHOLDS of the logits, evenly spaced by rank."""
-    values = np.unique(logits)
-    chosen = np.linspace(0, len(values) - 1, min(THRESHOLDS, len(values))).round().astype(int)
-    return values[chosen]
+    return spread(np.unique(logits), THRESHOLDS)
