@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from own_miniatures import write_dicom
 from PIL import Image
-from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from scipy.special import expit
 from typer.testing import CliRunner
 
@@ -54,15 +52,7 @@ def images(tmp_path_factory) -> Path:
     (folder / "more").mkdir()
     Image.fromarray(second[:, 8:-8]).save(folder / "more" / "thorax.jpg", quality=95)
     (folder / "more" / "notes.txt").write_text("no image")
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
-    dataset.Rows, dataset.Columns = first.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.PixelData = first.tobytes()
-    dataset.save_as(folder / "scan", enforce_file_format=True)
+    write_dicom(folder / "scan", first)
     return folder
 
 

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_miniatures import write_dicom
 from packaging.requirements import Requirement
 from PIL import Image
-from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from runs_to_export import FINDINGS, fitted_familiar, write_fits, write_run
 from typer.testing import CliRunner
 
@@ -32,20 +30,6 @@ def call(*arguments: object, status: int = 0):
     result = CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "120"})
     assert result.exit_code == status, result.output
     return result
-
-
-def write_dicom(path: Path, image: np.ndarray, **tags: str) -> None:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
-    dataset.Rows, dataset.Columns = image.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.PixelData = image.tobytes()
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.save_as(path, enforce_file_format=True)
 
 
 @pytest.fixture(scope="module")

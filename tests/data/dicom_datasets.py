@@ -1,11 +1,31 @@
-"""DICOM data sets in compressed transfer syntaxes."""
+"""DICOM data sets of given pixels, uncompressed and in compressed transfer syntaxes."""
 
 import copy
+from typing import Any
 
 import gdcm
+import numpy as np
 from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import RLELossless
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, RLELossless
+
+
+def dicom(pixels: np.ndarray, bits: int = 12, photometric: str = "MONOCHROME2", **elements: Any) -> Dataset:
+    """Return an uncompressed data set of these stored values (..., H, W), of so many bits, with further elements."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, photometric
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = pixels.itemsize * 8, bits, bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    return dataset
 
 
 def in_syntax(dataset: Dataset, syntax: str) -> Dataset:

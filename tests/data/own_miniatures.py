@@ -67,8 +67,8 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(path)
 
 
-def write_dicom(path: Path, pixels: np.ndarray) -> None:
-    """Write uint8 (H, W) as a DICOM file, MONOCHROME2, uncompressed."""
+def write_dicom(path: Path, pixels: np.ndarray, **elements: str) -> None:
+    """Write uint8 (H, W) as a DICOM file, MONOCHROME2, uncompressed, with further elements."""
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
@@ -81,4 +81,6 @@ def write_dicom(path: Path, pixels: np.ndarray) -> None:
     dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
     dataset.PixelData = pixels.tobytes()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
     dataset.save_as(path, enforce_file_format=True)

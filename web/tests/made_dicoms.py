@@ -3,15 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from compressed_dicom import in_syntax, with_frame
+from dicom_datasets import dicom, in_syntax, with_frame
 from pydicom import dcmwrite
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.sequence import Sequence
 from pydicom.uid import (
-    ComputedRadiographyImageStorage,
     ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -42,7 +40,7 @@ def write_dicoms(folder: Path, image: np.ndarray) -> list[tuple[str, bool, str]]
     return [(f"{name}.dcm", False, intensity) for name in names for intensity in ("fixed", "per-image")]
 
 
-def uncompressed(values: np.ndarray) -> dict[str, FileDataset]:
+def uncompressed(values: np.ndarray) -> dict[str, Dataset]:
     """Return files whose values become greys in different ways."""
     signed = values.astype(np.int16) - 1500
     table = Dataset()
@@ -79,23 +77,3 @@ def write_compressed(folder: Path, image: np.ndarray) -> list[str]:
         cut = with_frame(compressed, uid, frame[: len(frame) * 3 // 5])
         cut.save_as(folder / f"cut-{syntax}.dcm", enforce_file_format=True)
     return names
-
-
-def dicom(values: np.ndarray, stored: int, **attributes: object) -> FileDataset:
-    """Return a DICOM file of these stored values, uncompressed."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    file.Rows, file.Columns = values.shape
-    file.SamplesPerPixel = 1
-    file.PhotometricInterpretation = "MONOCHROME2"
-    file.BitsAllocated = 8 * values.dtype.itemsize
-    file.BitsStored, file.HighBit = stored, stored - 1
-    file.PixelRepresentation = int(values.dtype.kind == "i")
-    file.PixelData = values.tobytes() + b"\0" * (values.nbytes % 2)
-    for name, value in attributes.items():
-        setattr(file, name, value)
-    return file

@@ -25,7 +25,8 @@ from pydicom.uid import JPEGBaseline8Bit
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "data"), str(ROOT / "tests" / "device")]  # as pytest does
 
-from made_dicoms import dicom, write_dicoms  # noqa: E402
+from dicom_datasets import dicom  # noqa: E402
+from made_dicoms import write_dicoms  # noqa: E402
 from made_models import SIZE, logits, write_models  # noqa: E402
 from made_pngs import coloured, write_pngs  # noqa: E402
 

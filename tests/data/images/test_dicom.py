@@ -11,19 +11,16 @@ from typing import Any
 import gdcm
 import numpy as np
 import pytest
-from compressed_dicom import in_syntax, with_frame
+from dicom_datasets import dicom, in_syntax, with_frame
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom import Dataset, Sequence
-from pydicom.dataset import FileMetaDataset
 from pydicom.pixels import apply_voi_lut
 from pydicom.uid import (
     MPEG2MPML,
     DeflatedExplicitVRLittleEndian,
-    DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -48,22 +45,6 @@ RADIOGRAPH = (
 ).astype(np.uint16)  # 12 bits: 0 to 3999
 EIGHT_BIT = (RADIOGRAPH >> 4).astype(np.uint8)
 LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
-
-
-def dicom(pixels: np.ndarray, bits: int = 12, photometric: str = "MONOCHROME2", **elements: Any) -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = "1.2.3"
-    dataset.Rows, dataset.Columns = pixels.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, photometric
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = pixels.itemsize * 8, bits, bits - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    for name, value in elements.items():
-        setattr(dataset, name, value)
-    return dataset
 
 
 def content(dataset: Dataset) -> bytes:
