@@ -30,7 +30,9 @@ import torch
 from PIL import Image
 
 from cxr_kd.data.images.decode import decode
+from cxr_kd.device import runtimes
 from cxr_kd.device.export import export
+from cxr_kd.device.exported import ExportedModel
 from cxr_kd.device.int8 import Quantiser, Way
 from cxr_kd.device.latency import calls_in_turn_ms, cpu_name
 from cxr_kd.device.runtimes import INPUT
@@ -82,13 +84,11 @@ def smaller(file: Path) -> dict[str, Path]:
 
 
 def in_onnx_runtime(file: Path, images: np.ndarray, threads: int = 1) -> Callable[[], object]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {INPUT: images})
+    loaded = runtimes.load("onnxruntime", file.read_bytes(), file, threads)
+    return lambda: loaded.run(images)
 
 
+# Not runtimes.load, which computes in float32 only.
 def in_openvino(file: Path, images: np.ndarray, threads: int = 1, precision: str = "f32") -> Callable[[], object]:
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
     request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
@@ -134,10 +134,10 @@ def from_file_to_answer(model: Path, folder: Path) -> dict[str, Callable[[], obj
     picture = folder / "radiograph.png"
     phantom = draw(PhantomSettings(images=20, size=512), 0).image
     Image.fromarray(phantom).resize((2500, 2500)).save(picture)
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    loaded = ExportedModel.load(model)
     return {
         "decode 2,500 px": lambda: decode(picture, SIZE),
-        "decode 2,500 px and answer": lambda: session.run(None, {INPUT: decode(picture, SIZE)[None, None]}),
+        "decode 2,500 px and answer": lambda: loaded.run(decode(picture, SIZE)[None]),
     }
 
 
