@@ -1,4 +1,4 @@
-/** The table of all answers, with the columns of `cxr-kd predict --csv`. */
+/** The table of all answers, with the first six columns of `cxr-kd predict --csv`. */
 
 export interface Row {
   image: string;

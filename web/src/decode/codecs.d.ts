@@ -1,10 +1,7 @@
 /** Types of codecs that come without: of Cornerstone (CharLS and OpenJPEG in WebAssembly), and of lossless JPEG. */
 declare module "@cornerstonejs/*wasmjs" {
-  export default function make(options: {
-    wasmBinary: ArrayBuffer;
-    print: () => void;
-    printErr: () => void;
-  }): Promise<import("./wasmCodec").CodecModule>;
+  const make: import("./wasmCodec").CodecPackage["default"];
+  export default make;
 }
 
 /** Its package names a file of types that it does not have. */

@@ -4,12 +4,9 @@ import address from "@cornerstonejs/codec-openjpeg/decodewasm?url";
 import { ImageError } from "../errors";
 import type { Frame } from "./jpeg";
 import { checkFrame, type Attributes, type StoredValues } from "./tags";
-import { bytesAt, QUIET, WasmCodec } from "./wasmCodec";
+import { WasmCodec } from "./wasmCodec";
 
-const codec = new WasmCodec(async () => {
-  const { default: make } = await import("@cornerstonejs/codec-openjpeg/decodewasmjs");
-  return make({ wasmBinary: await bytesAt(address), ...QUIET });
-}, "J2KDecoder");
+const codec = new WasmCodec(() => import("@cornerstonejs/codec-openjpeg/decodewasmjs"), address, "J2KDecoder");
 
 export async function decodeJpeg2000(stream: Uint8Array, attributes: Attributes): Promise<StoredValues> {
   checkFrame(statedSize(stream), attributes);

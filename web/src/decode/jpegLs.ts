@@ -3,12 +3,9 @@ import address from "@cornerstonejs/codec-charls/decodewasm?url";
 
 import { checkEnd, frameOf } from "./jpeg";
 import { checkFrame, type Attributes, type StoredValues } from "./tags";
-import { bytesAt, QUIET, WasmCodec } from "./wasmCodec";
+import { WasmCodec } from "./wasmCodec";
 
-const codec = new WasmCodec(async () => {
-  const { default: make } = await import("@cornerstonejs/codec-charls/decodewasmjs");
-  return make({ wasmBinary: await bytesAt(address), ...QUIET });
-}, "JpegLSDecoder");
+const codec = new WasmCodec(() => import("@cornerstonejs/codec-charls/decodewasmjs"), address, "JpegLSDecoder");
 
 export async function decodeJpegLs(stream: Uint8Array, attributes: Attributes): Promise<StoredValues> {
   checkFrame(frameOf(stream), attributes);

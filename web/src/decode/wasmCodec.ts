@@ -10,13 +10,23 @@ interface CodecDecoder {
   delete(): void;
 }
 
-export type CodecModule = Record<string, new () => CodecDecoder>;
+type CodecModule = Record<string, new () => CodecDecoder>;
+
+/** The module of a codec's package. */
+export interface CodecPackage {
+  default: (options: { wasmBinary: ArrayBuffer; print: () => void; printErr: () => void }) => Promise<CodecModule>;
+}
+
+/** Codecs write remarks on damaged files to the console; the page says it in its own words. */
+const QUIET = { print: () => undefined, printErr: () => undefined };
 
 export class WasmCodec {
   private module: Promise<CodecModule> | undefined;
 
+  /** `address`: of the WebAssembly file. `decoder`: the class in the package that decodes. */
   constructor(
-    private readonly load: () => Promise<CodecModule>,
+    private readonly imported: () => Promise<CodecPackage>,
+    private readonly address: string,
     private readonly decoder: string,
   ) {}
 
@@ -34,6 +44,11 @@ export class WasmCodec {
     if (values.length !== count) throw damaged();
     return values;
   }
+
+  private async load(): Promise<CodecModule> {
+    const { default: make } = await this.imported();
+    return make({ wasmBinary: await (await fetch(this.address)).arrayBuffer(), ...QUIET });
+  }
 }
 
 function damaged(): ImageError {
@@ -48,10 +63,3 @@ function decoded(decoder: CodecDecoder, stream: Uint8Array): StoredValues {
   decoder.delete();
   return bitsPerSample > 8 ? new Uint16Array(bytes.buffer) : bytes;
 }
-
-export async function bytesAt(address: string): Promise<ArrayBuffer> {
-  return (await fetch(address)).arrayBuffer();
-}
-
-/** Codecs write remarks on damaged files to the console; the page says it in its own words. */
-export const QUIET = { print: () => undefined, printErr: () => undefined };
