@@ -23,11 +23,13 @@ ArmPredictions = Mapping[str, Sequence[Predictions]]  # arm -> one per seed, all
 SOURCE_ONLY = "source_only"  # in the column `arm`
 
 
-def evaluate_arms(predictions: ArmPredictions, settings: Evaluation) -> pd.DataFrame:
+def evaluate_arms(
+    predictions: ArmPredictions, settings: Evaluation, seeds: Sequence[int] | None = None
+) -> pd.DataFrame:
     """Return `uncertainty.evaluate` of every arm. Columns: arm, seeds (their number), then those of `evaluate`."""
     frames = []
     for arm, runs in predictions.items():
-        frame = evaluate(runs, settings)
+        frame = evaluate(runs, settings, seeds)
         frame.insert(0, "arm", arm)
         frame.insert(1, "seeds", len(runs))
         frames.append(frame)

@@ -17,6 +17,7 @@ from pandas.api.types import is_numeric_dtype
 
 from cxr_kd.data.image_sources import check_headline_source
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation import kept_share
 from cxr_kd.evaluation.arm_tables import (
     SOURCE_ONLY,
     ArmPredictions,
@@ -43,7 +44,7 @@ _DIFFERENCES = tuple(
 )
 _TEXTS = frozenset({
     "source", "arm", "first", "second", "question", "finding", "left_out", "interval", "testing", "data_set", "dataset",
-    "kind", "split",
+    "kind", "split", "teacher", "alone", "student",
 })  # fmt: skip
 # Tables of a study in its runs folder -> the columns that they must have.
 COLUMNS = {
@@ -54,6 +55,7 @@ COLUMNS = {
     "comparisons-with-teachers.csv": (
         "first", "second", "finding", "positives", "left_out", "interval", *_DIFFERENCES, "shown", "non_inferior",
     ),
+    "kept-shares.csv": kept_share.COLUMNS,
 }  # fmt: skip
 # The same within each source of images, and of the source-only scores over all images; only if the images have sources.
 SOURCE_COLUMNS = {
@@ -69,11 +71,13 @@ class Results(NamedTuple):
     evaluations: `arm_tables.evaluate_arms`. comparisons: `arm_tables.compare_arms` of each distilled student with its
     control: distilled minus alone. with_teachers: the same of each student with the teachers of its network: student
     minus teacher, with the column non_inferior (`arm_tables.non_inferior`; empty if the study states no margin).
+    kept_shares: `kept_share.kept_shares` of each distilled student with each of its teachers.
     """
 
     evaluations: pd.DataFrame
     comparisons: pd.DataFrame
     with_teachers: pd.DataFrame
+    kept_shares: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +141,15 @@ def _results(predictions: ArmPredictions, study: Study) -> Results:
     with_teachers = _compared(predictions, taught(study), study)
     margin = study.evaluation.non_inferiority_margin
     found = np.nan if margin is None else non_inferior(with_teachers, margin)
-    return Results(evaluate_arms(predictions, study.evaluation), comparisons, with_teachers.assign(non_inferior=found))
+    evaluations = evaluate_arms(predictions, study.evaluation, study.seeds)
+    kept = kept_share.kept_shares(predictions, _triples(study), study.evaluation)
+    return Results(evaluations, comparisons, with_teachers.assign(non_inferior=found), kept)
+
+
+def _triples(study: Study) -> list[tuple[str, str, str]]:
+    """The teacher, the student alone and the distilled student of each distilled student that has such a control."""
+    alone = {student: control for control, student in controls(study)}
+    return [(teacher, alone[student], student) for teacher, student in taught(study) if student in alone]
 
 
 def _compared(predictions: ArmPredictions, pairs: Sequence[tuple[str, str]], study: Study) -> pd.DataFrame:
@@ -153,7 +165,7 @@ def _source_results(study: Study, predictions: ArmPredictions) -> dict[str, pd.D
         return {}
     one_run = next(iter(predictions.values()))[0]
     frames = (
-        within_sources(predictions, lambda inside: evaluate_arms(inside, study.evaluation)),
+        within_sources(predictions, lambda inside: evaluate_arms(inside, study.evaluation, study.seeds)),
         within_sources(predictions, lambda inside: _compared(inside, controls(study), study)),
         evaluate_arms({SOURCE_ONLY: [source_only(one_run, counts)]}, study.evaluation),
     )

@@ -29,13 +29,13 @@ from cxr_kd.evaluation.resampling import ALPHA, holm
 from cxr_kd.study.settings import Evaluation
 
 
-def evaluate(runs: Runs, settings: Evaluation = DEFAULTS) -> pd.DataFrame:
+def evaluate(runs: Runs, settings: Evaluation = DEFAULTS, seeds: Sequence[int] | None = None) -> pd.DataFrame:
     """Return AUROC and average precision of each finding and of their mean (the last row), with 95 % intervals.
 
     Several runs (seeds of one training) are averaged; PredictionsError unless they hold the same images. Columns: run,
     side, those of `Bootstrap.counts`, prevalence, interval (OVER_PATIENTS or OVER_BOTH), for each metric M: M, M_low,
-    M_high; and auroc_delong_low, auroc_delong_high: DeLong's interval, which needs no resampling and covers patients
-    only.
+    M_high and M_seedS, the value of each training, S from `seeds` (by default 0, 1, ...); and auroc_delong_low,
+    auroc_delong_high: DeLong's interval, which needs no resampling and covers patients only.
     """
     result = bootstrap(runs, settings)
     frame = result.counts.copy()
@@ -46,6 +46,7 @@ def evaluate(runs: Runs, settings: Evaluation = DEFAULTS) -> pd.DataFrame:
         value = result.inference(metric)
         frame["interval"] = value.covers
         columns = {"": value.estimate, "_low": value.low, "_high": value.high}
+        columns |= _of_seeds(metric, result, seeds)
         frame = frame.assign(**{f"{metric}{end}": column for end, column in columns.items()})
     low, high = _delong_bounds(listed(runs), np.flatnonzero(result.counts["left_out"][:-1] == ""))
     return frame.assign(auroc_delong_low=low, auroc_delong_high=high)
@@ -81,29 +82,34 @@ def compare(
     frame.insert(0, "first", _run_names(first))
     frame.insert(1, "second", _run_names(second))
     frame["interval"] = OVER_PATIENTS if len(result.estimates) == 1 else OVER_BOTH
-    names = range(len(result.estimates)) if seeds is None else seeds
     for metric in METRICS:
-        frame = frame.assign(**_difference_columns(metric, result, list(names)))
+        frame = frame.assign(**_difference_columns(metric, result, seeds))
     return frame.assign(shown=is_shown(frame))
 
 
-def _difference_columns(metric: str, result: Bootstrap, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+def _difference_columns(metric: str, result: Bootstrap, seeds: Sequence[int] | None) -> dict[str, np.ndarray]:
     """The columns of one metric in `compare`."""
     value = result.inference(metric)
     corrected = value.p.copy()
     corrected[:-1] = holm(value.p[:-1])
     columns = {
-        "difference": value.estimate,
-        "low": value.low,
-        "high": value.high,
-        "se_patients": value.se_patients,
-        "se_trainings": value.se_trainings,
-        "p": value.p,
-        "p_holm": corrected,
+        "_difference": value.estimate,
+        "_low": value.low,
+        "_high": value.high,
+        "_se_patients": value.se_patients,
+        "_se_trainings": value.se_trainings,
+        "_p": value.p,
+        "_p_holm": corrected,
     }
+    columns |= _of_seeds(metric, result, seeds)
+    return {f"{metric}{name}": column for name, column in columns.items()}
+
+
+def _of_seeds(metric: str, result: Bootstrap, seeds: Sequence[int] | None) -> dict[str, np.ndarray]:
+    """The value of each training: `_seedS` -> values of the findings and of the mean."""
     own = result.estimates[:, METRICS.index(metric)]
-    columns |= {f"seed{seed}": of_seed for seed, of_seed in zip(seeds, own, strict=True)}
-    return {f"{metric}_{name}": column for name, column in columns.items()}
+    names = range(len(own)) if seeds is None else seeds
+    return {f"_seed{seed}": of_seed for seed, of_seed in zip(names, own, strict=True)}
 
 
 def is_shown(comparisons: pd.DataFrame) -> np.ndarray:

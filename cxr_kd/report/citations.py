@@ -1,7 +1,9 @@
-"""Numbered citations: each reference gets its number when a text first cites it."""
+"""Numbered citations: each reference gets its number when a text first cites it. References as links and BibTeX."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -34,3 +36,40 @@ class Citations:
     def listed(self) -> str:
         """Return the list of references, one numbered line each."""
         return "\n".join(f"{number}. {text}" for number, text in enumerate(self._cited, 1))
+
+
+_PLACES = {"arXiv:": "https://arxiv.org/abs/", "doi:": "https://doi.org/"}
+
+
+def link(reference: str) -> str:
+    """Return the address of a reference that names its DOI or its number at arXiv; "" for another."""
+    found = re.search(r"\b(arXiv:|doi:)(\S+?)[.,]?(?= |$)", reference)
+    return _PLACES[found[1]] + found[2] if found else ""
+
+
+def bibtex(cited: Sequence[str]) -> str:
+    """Return references as BibTeX, one entry each; the name of an entry is its key in `references.yaml`, or ref1 ...
+
+    A reference reads: authors. Title. Where and when. One without these three parts, such as a data card's, is kept
+    whole as a title.
+    """
+    keys = {text: key for key, text in reversed(references().items())}
+    return "\n".join(_entry(keys.get(text, f"ref{number}"), text) for number, text in enumerate(cited, 1))
+
+
+def _entry(key: str, reference: str) -> str:
+    authors, title, *where = [*re.split(r"(?<=[.?!]) ", reference, maxsplit=2), "", ""]
+    year = re.search(r"\b(?:19|20)\d\d\b(?!.*\b(?:19|20)\d\d\b)", re.sub(r"(arXiv:|doi:)\S+", "", reference))
+    if not where[0]:
+        authors, title = "", reference
+    names = [name.rpartition(" ") for name in authors.removesuffix(".").split(", ") if name and name != "et al"]
+    others = ["others"] if "et al" in authors else []
+    fields = {
+        "author": " and ".join([*(f"{surname}, {initials}" for surname, _, initials in names), *others]),
+        "title": f"{{{title.removesuffix('.')}}}",
+        "howpublished": where[0].removesuffix("."),
+        "year": year[0] if year else "",
+        "url": link(reference),
+    }
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
+    return "\n".join([f"@misc{{{key},", *lines, "}\n"])

@@ -38,7 +38,7 @@ CANDIDATE_COLUMNS = (
     "Largest loss of a finding",
     "Cosine of maps",
     "Float32 takes (times as long)",
-    "",
+    "Verdict",
 )
 
 

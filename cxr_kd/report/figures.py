@@ -74,7 +74,7 @@ def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> 
 
 @styled
 def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
-    """Draw the mean AUROC over findings of each arm with its 95 % interval."""
+    """Draw the mean AUROC over findings of each arm with its 95 % interval; a tick below it for each training."""
     rows = evaluations[evaluations["finding"] == MEAN].set_index("arm")
     shown = [style for arm, style in styles.items() if arm in rows.index]
     figure = StudyFigure(figsize=(8.6, 0.75 + 0.42 * len(shown)), layout="constrained")
@@ -82,6 +82,9 @@ def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
     for position, style in enumerate(shown):
         row = rows.loc[style.arm]
         _intervals(axes, row["auroc"], row["auroc_low"], row["auroc_high"], position, style, size=7, width=2.2)
+        trainings = row[rows.columns.str.startswith("auroc_seed")].dropna()
+        if len(trainings) > 1:
+            axes.plot(trainings, [position + 0.28] * len(trainings), "|", color=style.colour, markersize=7)
         text = f"{row['auroc']:.3f}" if np.isfinite(row["auroc"]) else "not scored"
         axes.annotate(text, (1, position), (8, 0), ("axes fraction", "data"), "offset points", va="center",
                       fontweight="bold", annotation_clip=False)  # fmt: skip
@@ -135,7 +138,7 @@ def cost_against_auroc(cost: pd.DataFrame, exported: pd.DataFrame, evaluations: 
     latencies = cost.set_index("arm")[["latency_ms_median", "latency_ms_p25", "latency_ms_p75"]]
     rows = evaluations[evaluations["finding"] == MEAN].set_index("arm").join(latencies, how="inner")
     shown = [style for arm, style in styles.items() if arm in rows.index]
-    figure = StudyFigure(figsize=(8.6, 3.8), layout="constrained")
+    figure = StudyFigure(figsize=(6, 4.3), layout="constrained")
     axes = figure.subplots()
     for style in shown:
         row = rows.loc[style.arm]
@@ -156,14 +159,10 @@ def cost_against_auroc(cost: pd.DataFrame, exported: pd.DataFrame, evaluations: 
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     threads = thread_count(cost["threads"].iloc[0])
-    axes.set_xlabel(
-        f"latency of one image on this processor, {threads} (ms)\n"
-        "with error bars: PyTorch (median, quartiles); small: the exported file with all maps; small and empty: the "
-        "smaller file"
-    )
+    axes.set_xlabel(f"latency of one image on this processor, {threads} (ms)")
     axes.set_ylabel("mean AUROC (95 % interval)")
     axes.grid()
-    _legend(figure, shown)
+    _legend(figure, shown, columns=2)
     return figure
 
 
@@ -209,10 +208,10 @@ def _covered(frame: pd.DataFrame) -> str:
     return str(frame["interval"].iloc[0])
 
 
-def _legend(figure: Figure, shown: Sequence[ArmStyle]) -> None:
+def _legend(figure: Figure, shown: Sequence[ArmStyle], columns: int = 3) -> None:
     """Draw the legend, in the study's order of arms, above the axes."""
     handles = [
         Line2D([], [], color=style.colour, marker=style.marker, markersize=5.5, linewidth=1.6, label=style.label)
         for style in shown
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(3, max(1, len(handles))), handlelength=1.8)
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(columns, max(1, len(handles))), handlelength=1.8)

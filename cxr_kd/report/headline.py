@@ -11,9 +11,10 @@ import pandas as pd
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.mrmc import OVER_PATIENTS
 from cxr_kd.report.style import ArmStyle
-from cxr_kd.report.tables import estimate_text, p_text, records
+from cxr_kd.report.tables import MINUS, estimate_text, p_text, records
 
 Styles = Mapping[str, ArmStyle]
+ENDS = ("", "_low", "_high")  # of the columns of an estimate
 FEW_PATIENTS = 30  # percentile intervals over fewer clusters are too narrow (Cameron, Gelbach and Miller 2008)
 ONE_TRAINING = (
     " The intervals cover other patients, not other trainings, so this says nothing about the method. That takes "
@@ -82,6 +83,34 @@ def side_tested(data: Mapping[str, Any], source: str | None = None) -> Mapping[s
     """Return the number of `images` and `patients` of the test side, or of those of one source there."""
     side: Mapping[str, Any] = data["image_sources"][source]["test"] if source else data["split"]["sides"]["test"]
     return side
+
+
+def share_sentences(kept: pd.DataFrame, styles: Styles) -> list[str]:
+    """Return one sentence per teacher and student alone: how much of the teacher's advantage each student kept.
+
+    `kept`: kept-shares.csv (`evaluation.kept_share`).
+    """
+    sentences = []
+    pairs = kept.dropna(subset="advantage").groupby(["teacher", "alone"], sort=False)
+    for (teacher, alone), rows in ((tuple(map(str, pair)), rows) for pair, rows in pairs):
+        advantage = estimate_text(*(rows[f"advantage{end}"].iloc[0] for end in ENDS), signed=True)
+        over = f"advantage in mean AUROC over {styles[alone].label} ({advantage})"
+        told = [
+            f"{styles[row['student']].label} kept {_share(*(row[f'share{end}'] for end in ENDS))}"
+            for row in rows.dropna(subset="share").to_dict("records")
+        ]
+        sentences.append(
+            f"Of {styles[teacher].label}'s {over}, {'; '.join(told)}."
+            if told
+            else f"{styles[teacher].label} had no clear {over}, so there was none that a student could keep."
+        )
+    return sentences
+
+
+def _share(value: float, low: float, high: float) -> str:
+    """Return a share with its interval in percent: 39 % (25 to 52 %)."""
+    share, low_text, high_text = (f"{round(100 * each):d}".replace("-", MINUS) for each in (value, low, high))
+    return f"{share} % ({low_text} to {high_text} %)".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def cost_sentences(cost: pd.DataFrame, taught: Sequence[tuple[str, str]], styles: Styles) -> list[str]:

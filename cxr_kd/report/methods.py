@@ -6,6 +6,8 @@ Every value is from the study's settings, its data card, its run cards or its re
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from cxr_kd.evaluation.bootstrap import MEAN
@@ -39,6 +41,11 @@ def methods_text(study: Study, files: StudyFiles) -> str:
         f"# {title_text(study, files)}\n\n## Abstract\n\n{abstract_text(study, files)}\n\n## Methods\n\n{methods}\n\n"
         f"## References\n\n{cite.listed()}\n"
     )
+
+
+def references_of(methods: str) -> list[str]:
+    """Return the references at the end of `methods_text`, in order."""
+    return re.findall(r"(?m)^\d+\. (.*)$", methods.rpartition("\n## References\n")[2])
 
 
 def title_text(study: Study, files: StudyFiles) -> str:

@@ -12,16 +12,28 @@ from typing import Any
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.files import check_room, written_whole
-from cxr_kd.report import sections, tables
-from cxr_kd.report.figure_files import FigureFiles
+from cxr_kd.report import result_tables, sections, tables
+from cxr_kd.report.citations import bibtex, link
 from cxr_kd.report.guidelines.page import page_context
-from cxr_kd.report.headline import FEW_PATIENTS, badge, headline, side_tested
-from cxr_kd.report.methods import methods_text
+from cxr_kd.report.headline import badge, headline, side_tested
+from cxr_kd.report.limits import intended_use, limits
+from cxr_kd.report.methods import methods_text, references_of
+from cxr_kd.report.page_files import PageFiles
 from cxr_kd.report.rendering import rendered
+from cxr_kd.report.scheme import scheme
 from cxr_kd.report.study_files import StudyFiles, headline_results, read_study_files
 from cxr_kd.report.style import ArmStyle, arm_styles
+from cxr_kd.report.trust import trust
 from cxr_kd.study import Study
 
+# The sections of the page in their order: anchor, which is also the name of the template, and title in the contents.
+SECTIONS = {
+    "asked": "What was asked", "results": "Results", "explanations": "Explanations", "cost": "On the device",
+    "ablation": "Ablation", "external": "Other hospitals", "probabilities": "Probabilities",
+    "groups": "Groups of patients", "agreement": "Student and teacher", "published": "Published results",
+    "limits": "Use and limitations", "data": "The data", "training": "Training", "methods": "Methods and guidelines",
+    "again": "Run it again",
+}  # fmt: skip
 NOTEBOOKS = {
     "01_data": "The data",
     "02_teacher": "Training a teacher",
@@ -35,16 +47,17 @@ NOTEBOOKS = {
 
 
 def write_report(study: Study) -> Path:
-    """Write `reports/STUDY/index.html` and return its path; beside it, `guidelines.html` and `methods.md`.
+    """Write `reports/STUDY/index.html` and return its path.
+
+    Beside it are `guidelines.html`, `methods.md`, `references.bib`, and the folder `data` (`page_files`).
 
     Raises:
         ReportError: if a file of the study is missing or belongs to another split, data or settings.
         StorageError: if the disk has no room for the report or refuses it. An older report then stays as it is.
     """
-    files, styles, drawn = read_study_files(study), arm_styles(study), FigureFiles()
+    files, styles, drawn = read_study_files(study), arm_styles(study), PageFiles()
     context = {
         "study": study,
-        "badge": badge(files.data),
         "data": files.data,
         "notebooks": _notebooks(study),
         **sections.data_section(files, drawn),
@@ -58,15 +71,31 @@ def write_report(study: Study) -> Path:
         **sections.cost(study, files, styles, drawn, results["scored"]),
         **_how_to_repeat(study, files),
         "methods": (methods := methods_text(study, files)),
+        "references": [(reference, link(reference)) for reference in references_of(methods)],
+        "drawn": drawn,
     }
-    html = rendered("report.html", context)
+    html = rendered("report.html", {**context, "contents": _contents(context)})
     guidelines = rendered("guidelines.html", {**context, **page_context(study, files, html)})
-    pages = {"guidelines.html": guidelines, "methods.md": methods, "index.html": html}
+    references = bibtex(references_of(methods))
+    pages = {"guidelines.html": guidelines, "methods.md": methods, "references.bib": references, "index.html": html}
     return _written(study.report_folder, pages, drawn)
 
 
-def _written(folder: Path, pages: Mapping[str, str], drawn: FigureFiles) -> Path:
-    """Write the pages into a folder, and their figures; return the path of the last page."""
+def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the sections that this study has."""
+    scored = bool(context["curve_figures"])
+    has = {
+        "ablation": context["ablation"],
+        "external": context["across"],
+        "probabilities": scored,
+        "groups": scored,
+        "agreement": scored and context["agreement_tables"],
+    }
+    return [(anchor, title) for anchor, title in SECTIONS.items() if has.get(anchor, True)]
+
+
+def _written(folder: Path, pages: Mapping[str, str], drawn: PageFiles) -> Path:
+    """Write the pages into a folder, and their figures and tables; return the path of the last page."""
     check_room(folder, drawn.size + sum(len(text.encode()) for text in pages.values()), "the report")
     drawn.write(folder)
     for name, text in pages.items():
@@ -76,18 +105,23 @@ def _written(folder: Path, pages: Mapping[str, str], drawn: FigureFiles) -> Path
 
 
 def _top(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
-    """Headline and key figures: over all test images, or those of the study's headline source."""
+    """The head of the page: over all test images, or those of the study's headline source."""
     evaluations, comparisons = headline_results(study, files)
     source = study.evaluation.headline_source
     means = tables.records(evaluations[evaluations["finding"] == MEAN], "arm")
     keys = ("auroc", "auroc_low", "auroc_high")
+    side, kind = side_tested(files.data, source), badge(files.data)
     return {
-        "few_patients": FEW_PATIENTS,
+        "badge": kind,
         "alpha": ALPHA,
         "intervals": evaluations["interval"].iloc[0],
         "headline": headline(comparisons, styles, files.data, source),
         "headline_source": source,
-        "headline_side": side_tested(files.data, source),
+        "headline_side": side,
+        "trust": trust(study, files, styles, kind, side),
+        "scheme": scheme(study, files, styles),
+        "intended_use": intended_use(study, files),
+        "limits": limits(study, files, side),
         "key_figures": [(style, tables.estimate(*(means[arm][key] for key in keys))) for arm, style in styles.items()],
     }
 
@@ -102,7 +136,7 @@ def _how_to_repeat(study: Study, files: StudyFiles) -> dict[str, Any]:
             versions.setdefault(name, set()).add(str(version))
     return {
         "command": f"make study STUDY=studies/{study.file.name}{data_folder}",
-        "run_table": tables.run_table(cards),
+        "run_table": result_tables.run_table(cards),
         "versions": {name: ", ".join(sorted(found)) for name, found in versions.items()},
         "finished": max(str(card["finished"]) for card in cards)[:16].replace("T", " "),
         "commits": sorted({str(card["git_commit"] or "not in a git checkout") for card in cards}),

@@ -10,18 +10,19 @@ from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.study_results import read_results, read_source_results
 from cxr_kd.evaluation.uncertainty import evaluate
 from cxr_kd.files import read_json
-from cxr_kd.report import figures, tables
+from cxr_kd.report import figures, result_tables
 from cxr_kd.report.source_tables import SourceSection, source_section
 from cxr_kd.report.style import arm_styles, style_of
+from cxr_kd.report.tables import Table
 from cxr_kd.study import Study
 from cxr_kd.study.runs import Run
 from cxr_kd.training.finished_run import HISTORY
 from cxr_kd.training.run_card import read_card
 
 
-def run_table(study: Study, runs: Sequence[Run]) -> tables.Table:
+def run_table(study: Study, runs: Sequence[Run]) -> Table:
     """Return one row per finished run: seed, epochs, training time, peak memory and device."""
-    return tables.run_table([read_card(study.run_folder(run)).model_dump() for run in runs])
+    return result_tables.run_table([read_card(study.run_folder(run)).model_dump() for run in runs])
 
 
 def learning_curves(study: Study, runs: Sequence[Run]) -> Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ from cxr_kd.report import (
     detail_views,
     figures,
     map_views,
-    tables,
+    result_tables,
 )
 from cxr_kd.report.ablation_figure import ablation_figure
 from cxr_kd.report.exported_table import candidates_table, exported_table
 from cxr_kd.report.familiar_table import familiar_table
-from cxr_kd.report.figure_files import FigureFiles, PageFigure
-from cxr_kd.report.headline import cost_sentences
+from cxr_kd.report.headline import cost_sentences, share_sentences
+from cxr_kd.report.page_files import PageFigure, PageFiles
 from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
 from cxr_kd.report.published import (
     localisation_table,
@@ -44,7 +43,7 @@ from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of, main_arms
 
 
-def data_section(files: StudyFiles, drawn: FigureFiles) -> dict[str, Any]:
+def data_section(files: StudyFiles, drawn: PageFiles) -> dict[str, Any]:
     """Return the figures and tables of the data."""
     data = files.data
     return {
@@ -53,7 +52,7 @@ def data_section(files: StudyFiles, drawn: FigureFiles) -> dict[str, Any]:
         "people_table": data_tables.people_table(data),
         "darkness": data_tables.darkness(data),
         "marks": data_tables.marks(data),
-        "pictures": [(_picture(file), caption) for file, caption in files.pictures],
+        "pictures": [(_picture(drawn, file), caption) for file, caption in files.pictures],
         "split_table": data_tables.split_table(data),
         "left_out_table": data_tables.left_out_table(data),
         "source_table": data_tables.source_table(data),
@@ -62,7 +61,7 @@ def data_section(files: StudyFiles, drawn: FigureFiles) -> dict[str, Any]:
     }
 
 
-def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles) -> dict[str, Any]:
+def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: PageFiles) -> dict[str, Any]:
     """Return the figures and tables of the results. A figure that would be empty is None."""
     evaluations, comparisons = files.evaluations, files.comparisons
     one_arm = evaluations[(evaluations["arm"] == next(iter(styles))) & (evaluations["finding"] != MEAN)]
@@ -84,24 +83,24 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
         "mean_figure": mean,
         "forest_figure": forest,
         "difference_figure": difference,
-        "results_table": tables.results_table(evaluations, comparisons, styles),
-        "auroc_table": tables.finding_table(evaluations, styles),
-        "precision_table": tables.finding_table(evaluations, styles, "average_precision"),
-        "difference_table": tables.difference_table(comparisons, styles) if compared else None,
+        "results_table": result_tables.results_table(evaluations, comparisons, styles),
+        "auroc_table": result_tables.finding_table(evaluations, styles),
+        "precision_table": result_tables.finding_table(evaluations, styles, "average_precision"),
+        "difference_table": result_tables.difference_table(comparisons, styles) if compared else None,
         "chance_table": comparison_tables.chance_table(comparisons, styles, study.seeds),
         "teacher_table": comparison_tables.teacher_table(files.with_teachers, styles, study.evaluation),
         "curves_figure": drawn.add("training", curves, _histories(study, files)),
     }
 
 
-def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles) -> dict[str, Any]:
+def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: PageFiles) -> dict[str, Any]:
     """Return the maps of examples, and what all maps found: the answer, its figure and tables."""
     figure = None
     if map_views.measured(files.maps):
         figure = drawn.add("where-networks-look", where_figure(files.maps, styles), files.maps["maps.csv"])
     found = map_views.tables(files.maps, styles, arm_labels(study))
     return {
-        "explanations": [(_picture(file), caption) for file, caption in files.explanations],
+        "explanations": [(_picture(drawn, file), caption) for file, caption in files.explanations],
         "maps_gains": map_views.gains(files.maps, study, arm_labels(study)),
         "maps_answer": map_views.answer(files.maps, styles),
         "maps_figure": figure,
@@ -123,7 +122,7 @@ def _histories(study: Study, files: StudyFiles) -> pd.DataFrame:
     )
 
 
-def details(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles) -> dict[str, Any]:
+def details(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: PageFiles) -> dict[str, Any]:
     """Return the figures and tables about probabilities, groups of patients, and the agreement with teachers."""
     frames, shown = files.details, {arm: styles[arm] for arm in main_arms(study)}
     figures = detail_views.curve_figures(frames, shown)
@@ -140,12 +139,12 @@ def details(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
 
 
 def _added(
-    drawn: FigureFiles, each: detail_views.Drawn, frames: detail_views.Frames, *, crowded: bool = False
+    drawn: PageFiles, each: detail_views.Drawn, frames: detail_views.Frames, *, crowded: bool = False
 ) -> PageFigure:
     return drawn.add(each.name, each.figure, frames[each.file], crowded=crowded)
 
 
-def ablation_results(study: Study, files: StudyFiles, drawn: FigureFiles) -> dict[str, Any] | None:
+def ablation_results(study: Study, files: StudyFiles, drawn: PageFiles) -> dict[str, Any] | None:
     """Return what the ablation found; None if the study has none."""
     if not files.ablation:
         return None
@@ -163,7 +162,7 @@ def ablation_results(study: Study, files: StudyFiles, drawn: FigureFiles) -> dic
     }
 
 
-def across(files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles) -> dict[str, Any] | None:
+def across(files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: PageFiles) -> dict[str, Any] | None:
     """Return what external testing found; None if the study names no further data set."""
     if not (frames := files.across):
         return None
@@ -182,7 +181,7 @@ def published_results(files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict
 
 
 def cost(
-    study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: FigureFiles, scored: bool
+    study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: PageFiles, scored: bool
 ) -> dict[str, Any]:
     """Return what each network costs, and the figure of AUROC against latency if any finding is `scored`."""
     first = {arm: runs[0] for arm, runs in arms_of(study).items()}
@@ -194,9 +193,10 @@ def cost(
         drawing = figures.cost_against_auroc(files.cost, files.exported, files.evaluations, styles)
         figure = drawn.add("cost", drawing, means.merge(files.cost, on="arm"))
     return {
+        "share_sentences": [] if study.evaluation.headline_source else share_sentences(files.kept_shares, styles),
         "cost_sentences": cost_sentences(files.cost, list(taught.values()), styles),
         "cost_figure": figure,
-        "cost_table": tables.cost_table(files.cost, styles),
+        "cost_table": result_tables.cost_table(files.cost, styles),
         "exported_table": exported_table(files.exported, styles),
         "smaller_table": candidates_table(files.smaller, styles, _limits(study)) if len(files.smaller) else None,
         "familiar_table": familiar_table(files.familiar),
@@ -212,6 +212,6 @@ def _limits(study: Study) -> str:
     )
 
 
-def _picture(file: Path) -> str:
-    """Return a PNG file as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+def _picture(drawn: PageFiles, file: Path) -> PageFigure:
+    """Return a PNG file of the study as a picture of the page."""
+    return drawn.picture(file.stem, file.read_bytes())

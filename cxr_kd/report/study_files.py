@@ -56,6 +56,7 @@ class StudyFiles:
     evaluations: pd.DataFrame
     comparisons: pd.DataFrame
     with_teachers: pd.DataFrame
+    kept_shares: pd.DataFrame
     details: Mapping[str, pd.DataFrame]  # `evaluation.details.read_details`
     explanations: Sequence[tuple[Path, str]]  # file, caption
     maps: Mapping[str, pd.DataFrame]  # `explanation.map_tables.read_map_tables`
@@ -107,6 +108,7 @@ def read_study_files(study: Study) -> StudyFiles:
         evaluations=results.evaluations,
         comparisons=results.comparisons,
         with_teachers=results.with_teachers,
+        kept_shares=results.kept_shares,
         details=details.read_details(study),
         explanations=_explanations(study.runs_folder / "explanations"),
         maps=_maps(study),

@@ -57,7 +57,7 @@ def test_students_of_one_teacher_can_be_told_apart() -> None:
 
 def test_every_finding_and_arm_has_its_interval_and_left_out_ones_are_said(make_study) -> None:
     study = make_study()
-    evaluations, comparisons, _ = read_results(study)
+    evaluations, comparisons, *_ = read_results(study)
     styles = arm_styles(study)
     forest = figures.forest(evaluations, styles)
     for style in styles.values():

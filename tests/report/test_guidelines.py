@@ -199,7 +199,7 @@ def test_the_page_is_written_beside_the_report_and_linked_from_it(report: Path) 
     assert "<script" not in html
     assert "src=" not in html
     assert re.search(r'http-equiv="Content-Security-Policy" content="default-src &#39;none&#39;', html)
-    assert '<div class="kind phantom">' in html
+    assert '<aside class="kind phantom"' in html
     assert re.search(r"TRIPOD\+AI: \d+ of \d+ items that apply are answered", html)
 
 

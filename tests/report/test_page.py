@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from cxr_kd.errors import ReportError, StorageError
 from cxr_kd.evaluation.bootstrap import MEAN
@@ -27,27 +28,39 @@ def test_the_report_is_one_file_that_needs_nothing_else(report: Path) -> None:
     assert all(source.startswith("data:image/") for source in sources)
     links = [link for link in re.findall(r'href="([^"]*)"', text) if not link.startswith("#")]
     notebooks = [f"notebooks/{n}.html" for n in ("01_data", "02_teacher-densenet161-seed0", "06_explain", "08_report")]
-    assert [link for link in links if not link.startswith("figures/")] == ["guidelines.html", "methods.md", *notebooks]
-    assert all((report.parent / link).is_file() for link in links[:-1])
+    beside = [link for link in links if not link.startswith(("data/", "https://"))]
+    assert beside == ["guidelines.html", "methods.md", "references.bib", *notebooks]
+    assert all((report.parent / link).is_file() for link in links if link not in (notebooks[-1], *_places(links)))
+    assert all(place.startswith(("https://doi.org/", "https://arxiv.org/abs/")) for place in _places(links))
     anchors = set(re.findall(r'href="#([^"]*)"', text))
     assert anchors == set(re.findall(r'<section id="([^"]*)"', text))
 
 
-def test_every_figure_can_be_had_as_svg_and_with_the_values_that_it_shows(make_study) -> None:
+def _places(links: list[str]) -> list[str]:
+    """The links that lead out: to cited works."""
+    return [link for link in links if link.startswith("https://")]
+
+
+def test_every_figure_and_table_can_be_had_as_files_with_the_values_that_it_shows(make_study) -> None:
     study = make_study()
-    folder = study.report_folder / "figures"
+    folder = study.report_folder / "data"
     folder.mkdir(parents=True)
     (folder / "of-an-older-report.svg").touch()
     text = write_report(study).read_text()
-    shown = re.findall(r"<figure class=\"drawing.*?</figure>", text, re.DOTALL)
-    own = [each for each in shown if 'class="files"' in each]
-    assert [each for each in shown if each not in own and "drawing picture" not in each] == []  # those are pixels
-    names = [re.search(r'href="figures/([^"]*)\.svg"', each)[1] for each in own]
-    assert sorted(f"{name}{end}" for name in names for end in (".csv", ".svg")) == sorted(
-        path.name for path in folder.iterdir()
-    )
-    for name in names:
-        assert (folder / f"{name}.svg").read_text().lstrip().startswith("<?xml")
+    shown = re.findall(r"<figure class=\"(drawing|table)(.*?)</figure>", text, re.DOTALL)
+    linked = [(kind, re.findall(r'href="data/([^"]*)"', each), each) for kind, each in shown]
+    for kind, files, each in linked:
+        pixels = each.startswith(" picture")
+        ends = [".csv"] if kind == "table" else [".png"] if pixels else [".svg", ".png", ".csv"]
+        assert [Path(file).suffix for file in files] == ends
+    files = [file for _, of_one, _ in linked for file in of_one]
+    assert sorted(files) == sorted(path.name for path in folder.iterdir())
+    for kind, name in (("drawing", "Figure"), ("table", "Table")):
+        numbers = [int(re.search(rf"{name} (\d+)\.", each)[1]) for own, _, each in linked if own == kind]
+        assert numbers == list(range(1, len(numbers) + 1))
+    for file in files:
+        start = (folder / file).read_bytes()[:8]
+        assert start.startswith({".svg": b"<?xml", ".png": b"\x89PNG"}.get(Path(file).suffix, b""))
     evaluations = pd.read_csv(folder / "mean-auroc.csv")
     pd.testing.assert_frame_equal(evaluations, pd.read_csv(study.runs_folder / "evaluations.csv"))
     prevalence = pd.read_csv(folder / "prevalence.csv").set_index(["side", "finding"])
@@ -57,6 +70,10 @@ def test_every_figure_can_be_had_as_svg_and_with_the_values_that_it_shows(make_s
     training = pd.read_csv(folder / "training.csv")
     runs = training.groupby(["arm", "seed"])["epoch"].count()
     assert {f"{arm}-seed{seed}" for arm, seed in runs.index} == {run.name for run in study.all_runs}
+    results = pd.read_csv(folder / "table-01-teacher-student-alone-and-student-distilled.csv")
+    means = evaluations[evaluations["finding"] == MEAN]
+    for end, column in (("", "auroc"), (": low", "auroc_low"), (": high", "auroc_high")):
+        assert results[f"Mean AUROC{end}"].tolist() == means[column].tolist()  # not rounded
 
 
 def test_every_table_and_figure_says_its_data_and_split(report: Path) -> None:
@@ -215,6 +232,20 @@ def test_a_browser_shows_it_wide_narrow_and_printed(report: Path, browser) -> No
     assert said == []
     assert all(url.startswith(("file:", "data:")) for url in asked)
     assert pdf.count(b"/Type /Page\n") >= 4 or pdf.count(b"/Type/Page") >= 4
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_screen_reader_and_a_keyboard_can_use_it(report: Path, browser, width: int, scheme: str) -> None:
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    for name in ("index.html", "guidelines.html"):
+        page.goto((report.parent / name).as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(folded => folded.open = true)")
+        found = Axe().run(page).response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
+    page.close()
 
 
 def test_a_full_disk_keeps_the_older_report_and_says_so_in_one_sentence(make_study, monkeypatch) -> None:

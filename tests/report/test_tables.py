@@ -10,7 +10,7 @@ from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.mrmc import OVER_PATIENTS
 from cxr_kd.evaluation.study_results import read_results, write_results
 from cxr_kd.files import read_json
-from cxr_kd.report import tables
+from cxr_kd.report import result_tables, tables
 from cxr_kd.report.comparison_tables import chance_table, teacher_table
 from cxr_kd.report.headline import badge, cost_sentences, headline
 from cxr_kd.report.published import (
@@ -50,8 +50,8 @@ def test_no_text_gets_into_a_table_as_markup(text: str) -> None:
 
 def test_results_are_the_numbers_of_the_files(make_study) -> None:
     study = make_study()
-    evaluations, comparisons, _ = read_results(study)
-    table = tables.results_table(evaluations, comparisons, arm_styles(study))
+    evaluations, comparisons, *_ = read_results(study)
+    table = result_tables.results_table(evaluations, comparisons, arm_styles(study))
     means = evaluations[evaluations["finding"] == MEAN].set_index("arm")
     for arm, row in zip(arm_styles(study), table.rows, strict=True):
         assert row[2].text == f"{means.loc[arm, 'auroc']:.3f}"
@@ -65,7 +65,7 @@ def test_results_are_the_numbers_of_the_files(make_study) -> None:
 
 def test_a_finding_left_out_says_why_in_place_of_numbers(make_study) -> None:
     study = make_study()
-    table = tables.finding_table(read_results(study)[0], arm_styles(study))
+    table = result_tables.finding_table(read_results(study)[0], arm_styles(study))
     hernia = next(row for row in table.rows if row[0] == "Hernia")
     assert hernia[2].detail == "left out: 4 positives, fewer than 10"
     assert len(hernia) == 3
@@ -80,14 +80,14 @@ def test_intervals_of_few_positives_are_marked_at_their_row_and_the_mark_is_expl
     counts = counts[~counts.index.duplicated()]
     few = {finding for finding, count in counts.items() if count < tables.FEW_POSITIVES}
     assert set() < few < set(counts.index)  # both kinds are tried
-    table = tables.finding_table(evaluations, arm_styles(study))
+    table = result_tables.finding_table(evaluations, arm_styles(study))
     rows = dict(zip([*counts.index, MEAN], table.rows, strict=True))
     assert {finding for finding in counts.index if tables.FEW in rows[finding][1].detail} == few
-    changes = tables.difference_table(comparisons, arm_styles(study))
+    changes = result_tables.difference_table(comparisons, arm_styles(study))
     assert {f for f, row in zip([*counts.index, MEAN], changes.rows, strict=True) if row[0].detail == tables.FEW} == few
     assert table.note == changes.note == tables.FEW_NOTE
     many = evaluations.assign(positives=evaluations["positives"] + tables.FEW_POSITIVES)
-    assert tables.finding_table(many, arm_styles(study)).note == ""
+    assert result_tables.finding_table(many, arm_styles(study)).note == ""
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_run_table_says_times_in_words(make_study) -> None:
         "device": "CPU",
         "finished": "2026-01-02T03:04:05",
     }
-    rows = tables.run_table([{**card, "seconds": s} for s in (42, 83.4, 7300)]).rows
+    rows = result_tables.run_table([{**card, "seconds": s} for s in (42, 83.4, 7300)]).rows
     assert [row[4] for row in rows] == ["42 s", "1 min 23 s", "2 h 1 min"]
     assert rows[0][:2] == ["a", "ImageNet weights (lite0.pth)"]
     assert rows[0][5:] == ["1,234", "CPU", "2026-01-02 03:04"]

@@ -12,8 +12,8 @@ from torchxrayvision_files import random_densenet, save_module
 from cxr_kd.distill.stored_answers import answers_summary
 from cxr_kd.errors import DataError, ModelError, StudyError
 from cxr_kd.files import read_json, sha256_of
+from cxr_kd.report.result_tables import run_table
 from cxr_kd.report.run_views import learning_curves
-from cxr_kd.report.tables import run_table
 from cxr_kd.training.finished_run import is_done, load_run, read_trained_on
 from cxr_kd.training.job import Job
 from cxr_kd.training.run import train
