@@ -47,12 +47,13 @@ def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], styles: Sty
 
 
 @styled
-def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Figure:
+def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc", *, narrow: bool = False) -> Figure:
     """Draw the metric of each finding, and the mean, for every arm with 95 % intervals; name the findings left out."""
     shown = [style for arm, style in styles.items() if arm in set(evaluations["arm"])]
     findings = [MEAN, *(f for f in evaluations["finding"].unique() if f != MEAN)]
     height = 0.2 + 0.085 * len(shown)  # inches per finding
-    figure = StudyFigure(figsize=(8.6, 1.3 + height * len(findings)), layout="constrained")
+    size = _size(1.3 + height * len(findings), narrow)
+    figure = StudyFigure(figsize=size, layout="constrained")
     axes = figure.subplots()
     rows = {arm: part.set_index("finding").loc[findings] for arm, part in evaluations.groupby("arm")}
     spread = np.linspace(-0.32, 0.32, len(shown)) if len(shown) > 1 else [0.0]
@@ -67,17 +68,19 @@ def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc") -> 
                       fontsize=8.5)  # fmt: skip
     _finding_rows(axes, findings, rows[shown[0].arm])
     side = evaluations["side"].iloc[0]
-    axes.set_xlabel(f"{METRIC_NAMES[metric]} on the {side} side, 95 % interval over {_covered(evaluations)}")
-    _legend(figure, shown)
+    axes.set_xlabel(
+        f"{METRIC_NAMES[metric]} on the {side} side,{_gap(narrow)}95 % interval over {_covered(evaluations)}"
+    )
+    _legend(figure, shown, columns=1 if narrow else 3)
     return figure
 
 
 @styled
-def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
+def mean_auroc(evaluations: pd.DataFrame, styles: Styles, *, narrow: bool = False) -> Figure:
     """Draw the mean AUROC over findings of each arm with its 95 % interval; a tick below it for each training."""
     rows = evaluations[evaluations["finding"] == MEAN].set_index("arm")
     shown = [style for arm, style in styles.items() if arm in rows.index]
-    figure = StudyFigure(figsize=(8.6, 0.75 + 0.42 * len(shown)), layout="constrained")
+    figure = StudyFigure(figsize=_size(0.75 + 0.42 * len(shown), narrow), layout="constrained")
     axes = figure.subplots()
     for position, style in enumerate(shown):
         row = rows.loc[style.arm]
@@ -94,7 +97,8 @@ def mean_auroc(evaluations: pd.DataFrame, styles: Styles) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     side = evaluations["side"].iloc[0]
-    axes.set_xlabel(f"mean AUROC over findings on the {side} side, 95 % interval over {_covered(evaluations)}")
+    over = _covered(evaluations)
+    axes.set_xlabel(f"mean AUROC over findings on the {side} side,{_gap(narrow)}95 % interval over {over}")
     return figure
 
 
@@ -201,6 +205,16 @@ def _finding_rows(axes: Axes, findings: Sequence[str], counts: pd.DataFrame) -> 
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
+
+
+def _size(height: float, narrow: bool) -> tuple[float, float]:
+    """Width and height of a figure in inches."""
+    return (5.2, height + 0.3) if narrow else (8.6, height)
+
+
+def _gap(narrow: bool) -> str:
+    """What is between the parts of a label: a space, or a new line in a narrow figure."""
+    return "\n" if narrow else " "
 
 
 def _covered(frame: pd.DataFrame) -> str:

@@ -94,7 +94,7 @@ def share_sentences(kept: pd.DataFrame, styles: Styles) -> list[str]:
     pairs = kept.dropna(subset="advantage").groupby(["teacher", "alone"], sort=False)
     for (teacher, alone), rows in ((tuple(map(str, pair)), rows) for pair, rows in pairs):
         advantage = estimate_text(*(rows[f"advantage{end}"].iloc[0] for end in ENDS), signed=True)
-        over = f"advantage in mean AUROC over {styles[alone].label} ({advantage})"
+        over = f"advantage in mean AUROC over {styles[alone].label}, {advantage}"
         told = [
             f"{styles[row['student']].label} kept {_share(*(row[f'share{end}'] for end in ENDS))}"
             for row in rows.dropna(subset="share").to_dict("records")

@@ -29,6 +29,7 @@ class PageFigure:
 
     source: str
     files: dict[str, str]  # "SVG" -> data/NAME.svg
+    narrow: str = ""  # the picture for narrow screens, if there is one
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,20 @@ class PageFiles:
     figures: int = 0  # numbered so far
     tables: int = 0
 
-    def add(self, name: str, figure: Figure, values: pd.DataFrame, *, crowded: bool = False) -> PageFigure:
+    def add(
+        self, name: str, figure: Figure, values: pd.DataFrame, *, narrow: Figure | None = None, crowded: bool = False
+    ) -> PageFigure:
         """Return a figure for the page and keep its files NAME.svg, NAME.png and NAME.csv; `values` are what it shows.
 
-        `crowded`: the picture in the page is made of pixels, because thousands of paths are slow in a browser.
+        `narrow`: the same figure for narrow screens. `crowded`: the picture in the page is made of pixels, because
+        thousands of paths are slow in a browser.
         """
         svg = to_svg(figure)
         figure.set_layout_engine("none")  # laid out once, not for each kind of file
         png = to_png(figure)
         content = {"svg": svg, "png": png, "csv": values.to_csv(index=False).encode()}
-        return PageFigure(_few_colours(png) if crowded else _data_url("svg+xml", svg), self._keep(name, content))
+        source = _few_colours(png) if crowded else _data_url("svg+xml", svg)
+        return PageFigure(source, self._keep(name, content), _data_url("svg+xml", to_svg(narrow)) if narrow else "")
 
     def picture(self, name: str, png: bytes) -> PageFigure:
         """Return a picture of radiographs for the page, smaller than its file NAME.png, which is kept."""

@@ -71,8 +71,10 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
     curves = figures.learning_curves(files.histories, styles)
     mean = forest = difference = None
     if scored:
-        mean = drawn.add("mean-auroc", figures.mean_auroc(evaluations, styles), evaluations)
-        forest = drawn.add("auroc", figures.forest(evaluations, styles), evaluations)
+        narrow = figures.mean_auroc(evaluations, styles, narrow=True)
+        mean = drawn.add("mean-auroc", figures.mean_auroc(evaluations, styles), evaluations, narrow=narrow)
+        narrow = figures.forest(evaluations, styles, narrow=True)
+        forest = drawn.add("auroc", figures.forest(evaluations, styles), evaluations, narrow=narrow)
         if compared:
             difference = drawn.add("differences", figures.paired_differences(comparisons, styles), comparisons)
     return {
@@ -97,7 +99,9 @@ def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]
     """Return the maps of examples, and what all maps found: the answer, its figure and tables."""
     figure = None
     if map_views.measured(files.maps):
-        figure = drawn.add("where-networks-look", where_figure(files.maps, styles), files.maps["maps.csv"])
+        narrow = where_figure(files.maps, styles, narrow=True)
+        wide = where_figure(files.maps, styles)
+        figure = drawn.add("where-networks-look", wide, files.maps["maps.csv"], narrow=narrow)
     found = map_views.tables(files.maps, styles, arm_labels(study))
     return {
         "explanations": [(_picture(drawn, file), caption) for file, caption in files.explanations],

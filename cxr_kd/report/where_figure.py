@@ -18,11 +18,15 @@ LINES = {RANDOM: "random map", MEAN_PLACE: "mean place"}  # controls that are dr
 
 
 @styled
-def where_figure(frames: Frames, styles: Styles) -> Figure:
-    """Draw three measures of each network with intervals; the controls are dashed lines."""
+def where_figure(frames: Frames, styles: Styles, *, narrow: bool = False) -> Figure:
+    """Draw three measures of each network with intervals; the controls are dashed lines.
+
+    The panels are side by side, or one below the other if the figure is for a narrow screen.
+    """
     shown = [style for arm, style in styles.items() if arm in overall(frames, "pointing")]
-    figure = StudyFigure(figsize=(9.6, 1.5 + 0.42 * len(shown)), layout="constrained")
-    panels = figure.subplots(1, len(PANELS), sharey=True)
+    height, count = 1.5 + 0.42 * len(shown), len(PANELS)
+    figure = StudyFigure(figsize=(5.2, count * height) if narrow else (9.6, height), layout="constrained")
+    panels = figure.subplots(*((count, 1) if narrow else (1, count)), sharey=True)
     for axes, (measure, label) in zip(panels, PANELS.items(), strict=True):
         rows = overall(frames, measure)
         for position, style in enumerate(shown):
@@ -40,6 +44,6 @@ def where_figure(frames: Frames, styles: Styles) -> Figure:
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    panels[0].set_yticks(range(len(shown)), [style.label for style in shown], color=INK)
+        axes.set_yticks(range(len(shown)), [style.label for style in shown], color=INK)
     panels[0].set_ylim(len(shown) - 0.4, -0.6)
     return figure

@@ -35,8 +35,8 @@ def test_each_student_keeps_a_share_of_its_teachers_advantage(make_study) -> Non
     }  # fmt: skip
     kept = pd.DataFrame([{**row, "share": 0.391, "share_low": -0.02, "share_high": 0.52}])
     assert share_sentences(kept, styles) == [
-        f"Of DenseNet-161's advantage in mean AUROC over EEEA-Net-C2 alone (+0.160{NO_BREAK}(+0.100{NO_BREAK}to"
-        f"{NO_BREAK}+0.200)), EEEA-Net-C2 from DenseNet-161 kept "
+        f"Of DenseNet-161's advantage in mean AUROC over EEEA-Net-C2 alone, +0.160{NO_BREAK}(+0.100{NO_BREAK}to"
+        f"{NO_BREAK}+0.200), EEEA-Net-C2 from DenseNet-161 kept "
         + "39 % (\N{MINUS SIGN}2 to 52 %)".replace(" ", NO_BREAK)
         + "."
     ]
