@@ -1,8 +1,6 @@
 """docs/sample.py: one small file made from a report, with its date and commit; no image that must stay private."""
 
-import base64
 import importlib.util
-import io
 import os
 import re
 import shutil
@@ -11,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from cxr_kd.errors import ReportError
 from cxr_kd.files import read_json, write_json
@@ -40,25 +37,20 @@ def change_card(study: Study, **changes: object) -> None:
     os.utime(path, times)
 
 
-def pictures(html: str, kind: str) -> list[Image.Image]:
-    found = re.findall(rf'src="data:image/{kind};base64,([^"]*)"', html)
-    return [Image.open(io.BytesIO(base64.b64decode(text))) for text in found]
-
-
 def test_a_sample_is_one_smaller_file_with_the_whole_report(study, tmp_path):
     target = sample.write_sample(study, tmp_path / "samples")
     assert target == tmp_path / "samples" / "artificial.html"
     page, html = (study.report_folder / "index.html").read_text(), target.read_text()
     assert len(html) < len(page)
     assert 'href="notebooks/' in page
-    assert all(link.startswith("#") for link in re.findall(r'href="([^"]*)"', html))
+    links = re.findall(r'href="([^"]*)"', html)
+    assert all(link.startswith(("#", "https://doi.org/", "https://arxiv.org/")) for link in links)
     assert "executed notebooks are not part of this sample" in html
     for tag in ("section", "table", "img"):
         assert html.count(f"<{tag}") == page.count(f"<{tag}") > 0
-    before, after = pictures(page, "png"), pictures(html, "webp")
-    assert [picture.size for picture in after] == [picture.size for picture in before]
-    assert len(after) > 1
-    assert not pictures(html, "png")
+    pictures = re.findall(r"data:image/[^\"]*", html)
+    assert pictures == re.findall(r"data:image/[^\"]*", page)
+    assert len(pictures) > 1
 
 
 def test_its_first_line_tells_date_commit_command_and_time_from_the_run_cards(study, tmp_path):
