@@ -2,8 +2,8 @@
 
 usage: python docs/sample.py STUDY [--limit-mb MB]
 
-Run it after `make study STUDY=...`. The sample is one file: the report without the links to the executed notebooks and
-to the files of figures and tables, and with a line at its top that says when and from which commit the study was trained.
+Run it after `make study STUDY=...`. The sample is one file: the report without links to the executed notebooks and
+to files of figures and tables, and with a line at its top that says when and from which commit the study was trained.
 """
 
 import argparse
