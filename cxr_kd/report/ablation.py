@@ -46,7 +46,7 @@ def reference_run(study: Study) -> Run:
 
 def settings_of(run: Run) -> str:
     """Return what an ablation varies, for one run: `from DenseNet-161, focal_bce 1 + logit_mse 0.5, 4 views`."""
-    return f"{_teachers(run)}, {_weights(run, run.losses)}, {_views(run)}"
+    return f"{_teachers(run)}, {weights_text(run, run.losses)}, {_views(run)}"
 
 
 def changes(run: Run, reference: Run) -> str:
@@ -65,9 +65,9 @@ def changes(run: Run, reference: Run) -> str:
     gone = [name for name in reference.losses if before[name] != after.get(name, 0)]
     new = [name for name in run.losses if after[name] != before.get(name, 0)]
     if new and gone:
-        texts.append(f"with {_weights(run, new)} in place of {_weights(reference, gone)}")
+        texts.append(f"with {weights_text(run, new)} in place of {weights_text(reference, gone)}")
     elif new or gone:
-        texts.append(f"with {_weights(run, new)}" if new else f"without {_weights(reference, gone)}")
+        texts.append(f"with {weights_text(run, new)}" if new else f"without {weights_text(reference, gone)}")
     return ", ".join(texts) or run.label
 
 
@@ -75,7 +75,8 @@ def _teachers(run: Run) -> str:
     return f"from {' and '.join(registry.info(name).title for name in run.teachers)}" if run.teachers else "no teacher"
 
 
-def _weights(run: Run, losses: Any) -> str:
+def weights_text(run: Run, losses: Any) -> str:
+    """Return these losses of a run with their weights: `focal_bce 1 + logit_mse 0.5`."""
     return " + ".join(f"{name} {run.objective[name]:g}" for name in run.objective if name in losses)
 
 

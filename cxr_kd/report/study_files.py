@@ -75,16 +75,9 @@ def read_study_files(study: Study) -> StudyFiles:
     Raises ReportError if a file is missing or incomplete, or belongs to another split, data or settings than the study
     has now; StudyError for a headline source that the images do not have.
     """
-    data = _data(study)
+    data = read_data_card(study)
     check_headline_source(study, data["image_sources"])
-    cards = {}
-    for run in study.all_runs:
-        path = _needed(study.run_folder(run) / "card.json", "02_teacher" if run.role == "teacher" else "03_distill")
-        cards[run.name] = read_json(path)
-        if cards[run.name]["split_sha256"] != data["split"]["sha256"]:
-            raise ReportError(f"{path}: trained on another split than the one in data.json; train this run again")
-        if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
-            raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
+    cards = read_run_cards(study, data)
     by_source = SOURCE_COLUMNS if data["image_sources"] else ()
     for name in (*COLUMNS, *by_source, *details.FILES):
         _needed(study.runs_folder / name, study_results.NOTEBOOK)
@@ -111,8 +104,8 @@ def read_study_files(study: Study) -> StudyFiles:
         kept_shares=results.kept_shares,
         details=details.read_details(study),
         explanations=_explanations(study.runs_folder / "explanations"),
-        maps=_maps(study),
-        cost=_cost(study),
+        maps=read_maps(study),
+        cost=read_cost(study),
         exported=_with_arms(study, "exported.csv", EXPORT_COLUMNS),
         smaller=_with_arms(study, "smaller.csv", SMALLER_COLUMNS),
         familiar=_familiar(study),
@@ -145,12 +138,29 @@ def _by_source(study: Study, data: Mapping[str, Any]) -> SourceResults | None:
     return results
 
 
-def _data(study: Study) -> dict[str, Any]:
+def read_data_card(study: Study) -> dict[str, Any]:
+    """Return the data card of a study. Raises ReportError if it is missing or of an older version."""
     path = _needed(study.runs_folder / "data.json", "01_data")
     data: dict[str, Any] = read_json(path)
     if missing := [key for key in DATA_KEYS if key not in data]:
         raise ReportError(f"{path}: no {', '.join(missing)}; run 01_data again")
     return data
+
+
+def read_run_cards(study: Study, data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the card of each run, by the run's name; `data` is the data card.
+
+    Raises ReportError if a card is missing or belongs to another split, data or settings than the study has now.
+    """
+    cards = {}
+    for run in study.all_runs:
+        path = _needed(study.run_folder(run) / "card.json", "02_teacher" if run.role == "teacher" else "03_distill")
+        cards[run.name] = read_json(path)
+        if cards[run.name]["split_sha256"] != data["split"]["sha256"]:
+            raise ReportError(f"{path}: trained on another split than the one in data.json; train this run again")
+        if cards[run.name]["settings_sha256"] != study.identity(run, data["identity"]):
+            raise ReportError(f"{path}: trained with other settings or data than the study's now; train it again")
+    return cards
 
 
 def _explanations(folder: Path) -> list[tuple[Path, str]]:
@@ -159,7 +169,7 @@ def _explanations(folder: Path) -> list[tuple[Path, str]]:
     return [(_needed(folder / entry["file"], "06_explain"), entry["caption"]) for entry in listed]
 
 
-def _maps(study: Study) -> dict[str, pd.DataFrame]:
+def read_maps(study: Study) -> dict[str, pd.DataFrame]:
     """Return the tables about maps; ReportError unless they are of the study's networks."""
     for name in map_tables.COLUMNS:
         _needed(study.runs_folder / map_tables.FOLDER / name, map_tables.NOTEBOOK)
@@ -171,7 +181,7 @@ def _maps(study: Study) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _cost(study: Study) -> pd.DataFrame:
+def read_cost(study: Study) -> pd.DataFrame:
     """Return device.csv with one row per arm: all seeds have the same network."""
     frame = _with_arms(study, "device.csv", COST_COLUMNS).drop_duplicates("arm").reset_index(drop=True)
     ratios = [f"latency_ratio{end}:{name}" for name in frame["network"] for end in ("", "_low", "_high")]
