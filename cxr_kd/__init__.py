@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.training.external import score_external
     from cxr_kd.training.finished_run import load_run
     from cxr_kd.training.launch import train_over
+    from cxr_kd.training.one_image import one_image
     from cxr_kd.training.run import train
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "maps",
     "measure_maps",
     "observe",
+    "one_image",
     "prepare",
     "score_external",
     "train",
@@ -90,6 +92,7 @@ _MODULES = {
     "maps": "explanation.methods.cam",
     "measure_maps": "explanation.measure",
     "observe": "distill.outputs",
+    "one_image": "training.one_image",
     "prepare": "data.prepare",
     "score_external": "training.external",
     "train": "training.run",
