@@ -17,7 +17,8 @@ def about(study: Study) -> Markdown:
     """Return the title and the question of a study, for the first cell of a notebook."""
     from IPython.display import Markdown  # not needed outside notebooks
 
-    return Markdown(f"**{markdown.text(study.title)}.** {markdown.text(study.question)}")
+    end = "" if study.title.rstrip().endswith((".", "?", "!")) else "."
+    return Markdown(f"**{markdown.text(study.title)}{end}** {markdown.text(study.question)}")
 
 
 def say(sentence: Any) -> Markdown:
