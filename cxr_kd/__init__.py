@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.distill.outputs import observe
     from cxr_kd.evaluation.ablation import write_ablation
     from cxr_kd.evaluation.across import write_across
-    from cxr_kd.evaluation.details import write_details
+    from cxr_kd.evaluation.details import fit_on_validation, write_details
     from cxr_kd.evaluation.study_results import write_results
     from cxr_kd.explanation.agreement import agreement_of_students
     from cxr_kd.explanation.cases import choose_cases
@@ -55,6 +55,7 @@ __all__ = [
     "choose_examples",
     "decode",
     "explain_examples",
+    "fit_on_validation",
     "load",
     "load_run",
     "load_study",
@@ -86,6 +87,7 @@ _MODULES = {
     "choose_examples": "explanation.examples",
     "decode": "data.images.decode",
     "explain_examples": "explanation.examples",
+    "fit_on_validation": "evaluation.details",
     "load": "models.weights",
     "load_run": "training.finished_run",
     "load_study": "study",
