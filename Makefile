@@ -49,7 +49,7 @@ check: $(VENV)/.installed ## lint, format, types, notebooks without outputs
 lab: $(VENV)/.installed ## open JupyterLab on the notebooks (LAB_OPTIONS="--ip 0.0.0.0" in a container)
 	@python workflow/start.py lab $(LAB_OPTIONS)
 
-docs: $(VENV)/.installed ## write the pages of the library's functions and classes to site/
+docs: $(VENV)/.installed ## write notebooks, documents and the library's functions as pages to site/
 	@python docs/pages.py site
 	@echo "Open site/index.html in a browser"
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.distill.outputs import observe
     from cxr_kd.evaluation.ablation import write_ablation
     from cxr_kd.evaluation.across import write_across
-    from cxr_kd.evaluation.details import write_details
+    from cxr_kd.evaluation.details import fit_on_validation, write_details
     from cxr_kd.evaluation.study_results import write_results
     from cxr_kd.explanation.agreement import agreement_of_students
     from cxr_kd.explanation.cases import choose_cases
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # for editors and mypy
     from cxr_kd.training.external import score_external
     from cxr_kd.training.finished_run import load_run
     from cxr_kd.training.launch import train_over
+    from cxr_kd.training.one_image import one_image
     from cxr_kd.training.run import train
 
 __version__ = "0.1.0"
@@ -54,12 +55,14 @@ __all__ = [
     "choose_examples",
     "decode",
     "explain_examples",
+    "fit_on_validation",
     "load",
     "load_run",
     "load_study",
     "maps",
     "measure_maps",
     "observe",
+    "one_image",
     "prepare",
     "score_external",
     "train",
@@ -84,12 +87,14 @@ _MODULES = {
     "choose_examples": "explanation.examples",
     "decode": "data.images.decode",
     "explain_examples": "explanation.examples",
+    "fit_on_validation": "evaluation.details",
     "load": "models.weights",
     "load_run": "training.finished_run",
     "load_study": "study",
     "maps": "explanation.methods.cam",
     "measure_maps": "explanation.measure",
     "observe": "distill.outputs",
+    "one_image": "training.one_image",
     "prepare": "data.prepare",
     "score_external": "training.external",
     "train": "training.run",

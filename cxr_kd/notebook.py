@@ -19,6 +19,7 @@ from cxr_kd.study.runs import Run
 
 LONGEST_CELL = 25  # lines
 WHOLE_NUMBERS = ("seed", "processes")
+STOPPED = "Stopped. Run this cell again to continue: finished runs, epochs and files are kept."
 
 
 def begin(study: str | Study, **parameters: Any) -> Study:
@@ -26,8 +27,10 @@ def begin(study: str | Study, **parameters: Any) -> Study:
 
     `parameters` are the notebook's other parameters. Each is checked to be text or, for seed and processes, a whole
     number. If they name a run (`teacher`, `student`, `seed`, `label`), its networks are checked before any folder is
-    made, and a warning is printed if the study does not name that run. From here on, an error that a user can fix shows
-    its message and the user's own line, without the library's traceback.
+    made, and a warning is printed if the study does not name that run.
+
+    From here on, an error that a user can fix, and an interrupt, end with the user's own line and one line that says
+    what to do, without the library's traceback. Any other error is a defect and keeps its traceback.
 
     Raises StudyError for a parameter of another type, and for one that papermill was given and that the notebook does
     not have; ModelError for a network that does not exist or does not fit.
@@ -36,7 +39,7 @@ def begin(study: str | Study, **parameters: Any) -> Study:
 
     shell = get_ipython()
     if shell:
-        shell.set_custom_exc((CxrKdError,), _show_error)
+        shell.set_custom_exc((CxrKdError, KeyboardInterrupt), _show_error)
         check_parameters(list(shell.user_ns.get("In", ())))
     for name, value in parameters.items():
         _check_type(name, value)
@@ -73,14 +76,17 @@ def _run_of(study: Study, **parameters: Any) -> Run | None:
     return None
 
 
-def _show_error(shell: Any, kind: type, error: Exception, trace: TracebackType, tb_offset: int | None = None) -> None:
+def _show_error(
+    shell: Any, kind: type, error: BaseException, trace: TracebackType, tb_offset: int | None = None
+) -> None:
     """Show an error with the lines of the user's cells only. IPython still reports the cell as failed."""
     lines = []
     for frame, number in traceback.walk_tb(trace):
         if frame.f_globals is shell.user_global_ns:
             code = linecache.getline(frame.f_code.co_filename, number).strip()
             lines.append(f"line {number}: {code}")
-    shell._showtraceback(kind, error, [*lines, f"{kind.__name__}: {error}"])
+    said = STOPPED if kind is KeyboardInterrupt else f"{kind.__name__}: {error}"
+    shell._showtraceback(kind, error, [*lines, said])
 
 
 def check_parameters(cells: list[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from cxr_kd.errors import ModelError, StudyError
-from cxr_kd.notebook import begin, check_parameters
+from cxr_kd.notebook import STOPPED, begin, check_parameters
 
 PARAMETERS = 'study = "studies/smoke.yaml"\nteacher = "alone"\nseed = 0'
 SMOKE = Path(__file__).parents[1] / "studies" / "smoke.yaml"
@@ -83,6 +83,17 @@ def test_a_defect_keeps_its_whole_traceback(tmp_path):
     assert error is not None
     assert error.ename == "TypeError"
     assert "settings.py" in "\n".join(outputs(notebook, "error")[0].traceback)
+
+
+def test_an_interrupt_ends_with_one_line_that_says_how_to_continue(tmp_path):
+    library = tmp_path / "library.py"
+    library.write_text("import os, signal\n\ndef train():\n    os.kill(os.getpid(), signal.SIGINT)\n    [0] * 10\n")
+    first = BEGIN.format(study=str(study_in(tmp_path)), parameters={})
+    notebook, error = executed(tmp_path, first, "import library\nlibrary.train()", "print('not reached')")
+    assert error is not None
+    assert (error.ename, error.cell_index) == ("KeyboardInterrupt", 1)
+    assert outputs(notebook, "error")[0].traceback == ["line 2: library.train()", STOPPED]
+    assert outputs(notebook, "stream") == []
 
 
 @pytest.mark.parametrize(

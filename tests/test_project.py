@@ -272,15 +272,3 @@ def test_the_page_of_losses_is_the_table_of_losses():
     }
     assert {name: (against, needs, set(re.findall(r"`(\w+)`", settings)), source)
             for name, against, needs, settings, source in rows} == wanted  # fmt: skip
-
-
-@pytest.mark.slow
-def test_every_module_has_a_page(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "pages.py"), str(tmp_path)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "cxr_kd.html").is_file()
-    names = [module_name(path) for path in SOURCES if path.name != "__main__.py"]
-    pages = {name: tmp_path.joinpath("cxr_kd", *name.split(".")).with_suffix(".html") for name in names}
-    assert [name for name, page in pages.items() if not page.is_file()] == []

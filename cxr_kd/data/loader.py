@@ -114,12 +114,26 @@ class Batches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of this epoch (0, 1, ...); every image occurs once."""
+        view, parts = self._parts(epoch)
+        for chosen in parts:
+            yield self._batch(np.array_split(chosen, self._count)[self._rank], view, len(chosen))
+
+    def batch_with(self, image_id: str, epoch: int = 0) -> Batch:
+        """Return the batch of this epoch that holds an image, as one process sees it; DataError if there is none."""
+        if image_id not in self.image_ids:
+            raise DataError(f"the loader has no image {image_id!r}; it has {len(self.image_ids):,} others")
+        position = self.image_ids.index(image_id)
+        view, parts = self._parts(epoch)
+        (chosen,) = (part for part in parts if position in part)
+        return self._batch(chosen, view, len(chosen))
+
+    def _parts(self, epoch: int) -> tuple[int, list[np.ndarray]]:
+        """Return the view of an epoch, and the positions of the images of each of its batches."""
         view = epoch % self.views if self.views > 0 else epoch
         order = np.arange(len(self.image_ids))
         if self.shuffle:
             order = np.random.default_rng((self.seed, epoch)).permutation(order)
-        for chosen in np.split(order, self._starts()[1:]):
-            yield self._batch(np.array_split(chosen, self._count)[self._rank], view, len(chosen))
+        return view, np.split(order, self._starts()[1:])
 
     def _starts(self) -> list[int]:
         starts = list(range(0, len(self.image_ids), self.batch_size))

@@ -6,12 +6,13 @@ of any predictions files, and the report reads them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from cxr_kd.evaluation.arm_tables import ArmPredictions
 from cxr_kd.evaluation.decision_agreement import decision_agreement
+from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.probability import tables
 from cxr_kd.evaluation.probability.operating_points import Rule, choose_operating_points
 from cxr_kd.evaluation.study_results import read_predictions, read_table
@@ -19,6 +20,7 @@ from cxr_kd.evaluation.subgroup.tables import ArmThresholds, subgroup_results
 from cxr_kd.files import write_csv
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of, controls, taught
+from cxr_kd.study.runs import Run
 from cxr_kd.study.settings import Evaluation
 
 SUBGROUPS, GAPS, GAP_CHANGES = "subgroups.csv", "subgroup-gaps.csv", "subgroup-gap-changes.csv"
@@ -77,6 +79,13 @@ def write_details(study: Study) -> dict[str, pd.DataFrame]:
         for run, predictions in zip(runs, validation[arm], strict=True):
             tables.write_fitted(predictions, study.run_folder(run))
     return results
+
+
+def fit_on_validation(study: Study, runs: Iterable[Run]) -> None:
+    """Write operating points and recalibration beside each of these runs, without the tables of `write_details`."""
+    for run in runs:
+        folder = study.run_folder(run)
+        tables.write_fitted(Predictions.read(folder / "predictions-validation.parquet"), folder)
 
 
 def read_details(study: Study) -> dict[str, pd.DataFrame]:

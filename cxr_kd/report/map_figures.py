@@ -40,7 +40,7 @@ def explanation(rows: Sequence[Example], styles: Mapping[str, ArmStyle]) -> Figu
     for row, axes in zip(rows, grid, strict=True):
         radiograph(axes[0], row.image, finding_name(row.finding), size)
         outlined = "outlined" if row.place is not None else "not outlined"
-        radiograph(axes[1], row.image, f"{_presence(row.label)}, {outlined}", size)
+        radiograph(axes[1], row.image, f"{presence(row.label)}, {outlined}", size)
         draw_place(axes[1], row.image, row.place)
         for panel, style in zip(axes[2:], shown, strict=True):
             _map(panel, row, style, top, size)
@@ -69,5 +69,6 @@ def _map(axes: Axes, row: Example, style: ArmStyle, top: float, size: float) -> 
     axes.spines[:].set(visible=True, color=style.colour, linewidth=1.6)
 
 
-def _presence(label: float) -> str:
+def presence(label: float) -> str:
+    """Return a label (1, 0 or NaN) as a word."""
     return "unknown" if np.isnan(label) else "present" if label == 1 else "absent"

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from cxr_kd.models import registry
 from cxr_kd.study import Study
-from cxr_kd.study.arms import all_arms, arms_of
+from cxr_kd.study.arms import all_arms, arms_of, main_arms
 from cxr_kd.study.runs import Run
 
 INK, MUTED, RULE = "#1b1f24", "#5c6570", "#d7dce1"
@@ -117,6 +117,12 @@ def arm_styles(study: Study) -> dict[str, ArmStyle]:
         colour = mpl.colors.to_hex((light * red, light * green, light * blue))
         styles[arm] = replace(style, colour=colour, marker=marker or style.marker)
     return styles
+
+
+def main_styles(study: Study) -> dict[str, ArmStyle]:
+    """Return the style of each arm of crowded figures (`arms.main_arms`)."""
+    styles = arm_styles(study)
+    return {arm: styles[arm] for arm in main_arms(study)}
 
 
 def arm_labels(study: Study) -> dict[str, str]:

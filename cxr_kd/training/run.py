@@ -77,7 +77,7 @@ def _train_now(job: Job) -> None:
     def validate(network: CxrClassifier) -> float:
         return validation_auroc(network, data, job.processes.device)
 
-    history = fit(model, batches, _objective(job, model, source), job.plan, validate, source)
+    history = fit(model, batches, objective_of(job, model, source), job.plan, validate, source)
     job.processes.on_first(lambda: _write(job, model.cpu(), history))
 
 
@@ -96,7 +96,8 @@ def _remove_leftovers(job: Job) -> None:
     (job.folder / NOT_FINITE).unlink(missing_ok=True)
 
 
-def _objective(job: Job, model: CxrClassifier, source: AnswerSource | None) -> Objective:
+def objective_of(job: Job, model: CxrClassifier, source: AnswerSource | None) -> Objective:
+    """Return the objective of a run; DataError if one of its losses needs the sources of images and there are none."""
     if (needed := job.run.losses & NEEDS_SOURCES) and not job.data.table.image_sources:
         raise DataError(
             f"{job.run.name}: the loss {min(needed)} needs the source of each image, and {job.data.table.dataset} has "

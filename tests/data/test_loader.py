@@ -157,3 +157,16 @@ def test_a_loader_without_images_or_with_unknown_ones_is_an_error(noise: tuple[C
         batches(noise, batch_size=0)
     with pytest.raises(DataError, match=r"no pixels of 1 images, e\.g\. nobody"):
         Batches(cache, table, ["nobody"], batch_size=4)
+
+
+def test_the_batch_with_an_image_is_that_of_the_epoch(noise: tuple[Cache, CxrTable]):
+    loader = batches(noise, batch_size=4, shuffle=True, seed=3, views=2, augment=Augmentation())
+    for epoch in (0, 3):
+        for wanted in loader.epoch(epoch):
+            for image_id in wanted.image_ids:
+                found = loader.batch_with(image_id, epoch)
+                assert (found.image_ids, found.view) == (wanted.image_ids, wanted.view)
+                assert torch.equal(found.images, wanted.images)
+                assert torch.equal(found.labels, wanted.labels)
+    with pytest.raises(DataError, match="no image 'nowhere'"):
+        loader.batch_with("nowhere")

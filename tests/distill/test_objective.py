@@ -225,3 +225,22 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(teacher, images):
 def test_a_loss_that_needs_sources_says_so(student, images):
     with pytest.raises(ValueError, match="bce_beyond_source needs source_log_odds="):
         objective_of("bce_beyond_source")(observe(student, images), None, LABELS, KNOWN)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_table_says_which_losses_compare_images_with_each_other(name, student, teacher_outputs, images):
+    """All others are the mean of their values for single images: here no label is unknown."""
+    objective, known = objective_of(name), torch.ones_like(KNOWN)
+    outputs = observe(student.eval(), images, objective.needs)
+
+    def value(rows: slice) -> float:
+        own, teacher = (each.each(lambda part: part[rows]) for each in (outputs, teacher_outputs))
+        return objective(own, teacher, LABELS[rows], known[rows], torch.zeros(8, 3)[rows])[0].item()
+
+    single = [value(slice(row, row + 1)) for row in range(len(images))]
+    same = value(slice(None)) == pytest.approx(sum(single) / len(single), rel=1e-4)
+    assert same is not LOSSES[name].compares_images
+
+
+def test_every_loss_has_a_formula():
+    assert [name for name, loss in LOSSES.items() if not loss.formula] == []
