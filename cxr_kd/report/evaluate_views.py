@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from cxr_kd.evaluation.bootstrap import MEAN
+from cxr_kd.evaluation.study_results import Results
 from cxr_kd.report import across_views, figures, tables
 from cxr_kd.report.comparison_tables import chance_table
+from cxr_kd.report.headline import share_sentences
 from cxr_kd.report.lesson import say
 from cxr_kd.report.run_views import sources
 from cxr_kd.report.style import ArmStyle
@@ -18,12 +20,17 @@ from cxr_kd.study import Study
 Styles = Mapping[str, ArmStyle]
 
 
-def distilled_minus_alone(comparisons: pd.DataFrame, styles: Styles, seeds: Sequence[int]) -> list[Any]:
-    """Return the figure of paired differences and a table: with several seeds, what chance has to do with them."""
+def distilled_minus_alone(results: Results, styles: Styles, seeds: Sequence[int]) -> list[Any]:
+    """Return the figure of paired differences, a table, and what each student kept of its teacher's advantage.
+
+    With several seeds, the table says what chance has to do with the differences.
+    """
+    comparisons = results.comparisons
     if comparisons.empty:
         return []
     table = chance_table(comparisons, styles, seeds) or _means(comparisons, styles)
-    return [figures.paired_differences(comparisons, styles), table]
+    kept = [say(sentence) for sentence in share_sentences(results.kept_shares, styles)]
+    return [figures.paired_differences(comparisons, styles), table, *kept]
 
 
 def _means(comparisons: pd.DataFrame, styles: Styles) -> tables.Table:
