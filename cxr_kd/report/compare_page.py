@@ -124,7 +124,9 @@ def headline(
     count = f"of the {tested} networks that were compared" if tested > 1 else "of one network that was compared"
     if not shown:
         return f"{where}, no difference from {named} in mean AUROC could be shown, {count} with it."
-    return f"{where}, {len(shown)} {count} with {named} had another mean AUROC: {listed(_clauses(shown, means))}."
+    return (
+        f"{where}, {len(shown)} {count} with {named} had a different mean AUROC: {'; '.join(_clauses(shown, means))}."
+    )
 
 
 def _clauses(shown: Sequence[Network], means: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -132,12 +134,13 @@ def _clauses(shown: Sequence[Network], means: Mapping[str, Mapping[str, Any]]) -
     for each in shown:
         row = means[each.name]
         change = estimate_text(row["auroc_difference"], row["auroc_low"], row["auroc_high"], signed=True)
-        clauses.append(f"{_named(each)} a {'higher' if row['auroc_difference'] > 0 else 'lower'} one, {change}")
+        clauses.append(f"{_named(each)}, a {'higher' if row['auroc_difference'] > 0 else 'lower'} one, {change}")
     return clauses
 
 
 def _named(network: Network) -> str:
-    return f"{style_of(network.arm, network.runs[0]).label} (study {listed(network.studies)})"
+    studies = "study" if len(network.studies) == 1 else "studies"
+    return f"{style_of(network.arm, network.runs[0]).label} ({studies} {listed(network.studies)})"
 
 
 def _check_several(studies: Sequence[Study]) -> None:
