@@ -21,7 +21,7 @@ def mean_auroc_by_study(evaluations: pd.DataFrame, networks: Sequence[Network]) 
     means = records(evaluations[evaluations["finding"] == MEAN], "arm")
     values = {name: (row["auroc"], row["auroc_low"], row["auroc_high"], True) for name, row in means.items()}
     side = evaluations["side"].iloc[0]
-    return _drawn(networks, values, f"mean AUROC over findings on the {side} side, 95 % interval")
+    return _drawn(networks, values, f"mean AUROC over findings on the {side} side, 95 % interval{_over(evaluations)}")
 
 
 @styled
@@ -33,7 +33,7 @@ def differences_by_study(comparisons: pd.DataFrame, networks: Sequence[Network],
     figure = _drawn(
         [each for each in networks if each is not reference],
         values,
-        "difference of mean AUROC, network minus reference, 95 % interval of the paired difference",
+        f"mean AUROC, network minus reference, 95 % interval of the paired difference{_over(comparisons)}",
         signed=True,
     )
     figure.axes[0].axvline(0, color=INK, linewidth=0.9)
@@ -46,6 +46,12 @@ def grouped(networks: Sequence[Network]) -> dict[str, list[Network]]:
     for network in networks:
         found.setdefault(listed(network.studies), []).append(network)
     return found
+
+
+def _over(frame: pd.DataFrame) -> str:
+    """What the intervals cover, for a label; "" if they do not all cover the same."""
+    covered = set(frame["interval"])
+    return f" over {covered.pop()}" if len(covered) == 1 else ""
 
 
 def _drawn(

@@ -23,7 +23,7 @@ from cxr_kd.evaluation.between_studies import (
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.files import check_room, write_csv, written_whole
 from cxr_kd.report import compare_figure, compare_tables
-from cxr_kd.report.figure_files import FigureFiles, PageFigure
+from cxr_kd.report.page_files import PageFigure, PageFiles
 from cxr_kd.report.headline import FEW_PATIENTS, ONE_TRAINING, WHERE, badge, side_tested
 from cxr_kd.report.rendering import rendered
 from cxr_kd.report.study_files import read_data_card, read_run_cards
@@ -75,7 +75,7 @@ def write_comparison(studies: Sequence[Study], out: Path | None = None, referenc
     frame = compare_tables.networks_frame(networks, studies, runs, evaluations)
     differing, side = differing_settings(studies), side_tested(data, source)
     said = headline(compared, networks, chosen, data, source)
-    drawn, scored = FigureFiles(), not (evaluations["left_out"] != "").all()
+    drawn, scored = PageFiles(), not (evaluations["left_out"] != "").all()
     names = [study.name for study in studies]
     files = {
         "networks.csv": frame,
@@ -124,7 +124,9 @@ def headline(
     count = f"of the {tested} networks that were compared" if tested > 1 else "of one network that was compared"
     if not shown:
         return f"{where}, no difference from {named} in mean AUROC could be shown, {count} with it."
-    return f"{where}, {len(shown)} {count} with {named} had another mean AUROC: {listed(_clauses(shown, means))}."
+    return (
+        f"{where}, {len(shown)} {count} with {named} had a different mean AUROC: {'; '.join(_clauses(shown, means))}."
+    )
 
 
 def _clauses(shown: Sequence[Network], means: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -132,12 +134,13 @@ def _clauses(shown: Sequence[Network], means: Mapping[str, Mapping[str, Any]]) -
     for each in shown:
         row = means[each.name]
         change = estimate_text(row["auroc_difference"], row["auroc_low"], row["auroc_high"], signed=True)
-        clauses.append(f"{_named(each)} a {'higher' if row['auroc_difference'] > 0 else 'lower'} one, {change}")
+        clauses.append(f"{_named(each)}, a {'higher' if row['auroc_difference'] > 0 else 'lower'} one, {change}")
     return clauses
 
 
 def _named(network: Network) -> str:
-    return f"{style_of(network.arm, network.runs[0]).label} (study {listed(network.studies)})"
+    studies = "study" if len(network.studies) == 1 else "studies"
+    return f"{style_of(network.arm, network.runs[0]).label} ({studies} {listed(network.studies)})"
 
 
 def _check_several(studies: Sequence[Study]) -> None:
@@ -157,7 +160,7 @@ def _left_out(evaluations: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _figures(
-    drawn: FigureFiles,
+    drawn: PageFiles,
     networks: Sequence[Network],
     evaluations: pd.DataFrame,
     compared: pd.DataFrame,
@@ -175,7 +178,7 @@ def _figures(
     return {"mean_figure": mean, "difference_figure": difference}
 
 
-def _written(folder: Path, html: str, files: Mapping[str, pd.DataFrame], drawn: FigureFiles) -> Path:
+def _written(folder: Path, html: str, files: Mapping[str, pd.DataFrame], drawn: PageFiles) -> Path:
     check_room(folder, drawn.size + len(html.encode()), "the page")
     drawn.write(folder)
     for name, frame in files.items():

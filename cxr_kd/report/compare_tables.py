@@ -10,7 +10,7 @@ import pandas as pd
 
 from cxr_kd.evaluation.between_studies import Network
 from cxr_kd.evaluation.bootstrap import MEAN, METRICS
-from cxr_kd.evaluation.mrmc import OVER_PATIENTS
+from cxr_kd.evaluation.mrmc import OVER_BOTH, OVER_PATIENTS
 from cxr_kd.explanation.map_tables import FOLDER
 from cxr_kd.report.ablation import weights_text
 from cxr_kd.report.headline import FEW_PATIENTS
@@ -101,20 +101,19 @@ def difference_table(
         "patients only and nothing is tested."
     )
     label = f"{style_of(reference.arm, reference.runs[0]).label} ({listed(reference.studies)})"
-    columns = ("Network", "Studies", "Difference of mean AUROC", "p", "p, corrected", "Trainings compared",
-               "Is the difference shown?")  # fmt: skip
-    return Table(f"Each network against the reference, {label}", columns, rows, note, frozenset({0, 1, 6}),
-                 frozenset({1}))  # fmt: skip
+    columns = ("Network", "Studies", "Difference of mean AUROC", "Is the difference shown?", "p, corrected", "p",
+               "Trainings compared")  # fmt: skip
+    return Table(f"Each network against the reference, {label}", columns, rows, note, frozenset({0, 1, 3}))
 
 
 def _difference_row(network: Network, row: Mapping[str, Any] | None, patients: int) -> list[Any]:
     head = [Cell(style_of(network.arm, network.runs[0]).label, style=style_of(network.arm, network.runs[0])),
             listed(network.studies)]  # fmt: skip
     if row is None:
-        return [*head, DASH, DASH, DASH, "0", verdict(row, patients)]
+        return [*head, DASH, verdict(row, patients), DASH, DASH, "0"]
     change = estimate(row["auroc_difference"], row["auroc_low"], row["auroc_high"], signed=True)
-    tested = [p_text(row["auroc_p"]), p_text(row["auroc_p_holm"]), str(int(row["seeds"]))]
-    return [*head, change, *tested, verdict(row, patients)]
+    tested = [verdict(row, patients), p_text(row["auroc_p_holm"]), p_text(row["auroc_p"])]
+    return [*head, change, *tested, str(int(row["seeds"]))]
 
 
 def verdict(row: Mapping[str, Any] | None, patients: int) -> str:
@@ -141,8 +140,9 @@ def settings_table(differing: Mapping[str, Sequence[str]], names: Sequence[str])
 
 def _networks_note(frame: pd.DataFrame, networks: Sequence[Network]) -> str:
     """What the intervals cover, and where maps and latencies are from."""
-    intervals = listed([f"over {covers}" for covers in dict.fromkeys(frame["interval"])])
-    texts = [f"95 % intervals {intervals}."]
+    covered = set(frame["interval"])
+    once = "; those of networks that were trained once, over patients only" if len(covered) > 1 else ""
+    texts = [f"95 % intervals over {OVER_BOTH if once else covered.pop()}{once}."]
     if any(len(network.studies) > 1 for network in networks):
         texts.append("A run that several studies share is listed once; its numbers are from the first of them.")
     for column, what, advice in (
@@ -153,7 +153,9 @@ def _networks_note(frame: pd.DataFrame, networks: Sequence[Network]) -> str:
         if len(kinds) == 1:
             texts.append(f"{what}: {kinds[0]}.")
         elif kinds:
-            each = "; ".join(f"{kind} ({listed(list(frame.loc[frame[column] == kind, 'network']))})" for kind in kinds)
+            each = "; ".join(
+                f"{kind} for {listed(list(frame.loc[frame[column] == kind, 'network']))}" for kind in kinds
+            )
             texts.append(f"{what}: {each}. So {advice}.")
     if (frame[["maps", "measured_on"]] == "").any(axis=None):
         texts.append(f"{DASH}: not measured (notebooks 06_explain and 07_device measure maps and latency).")
@@ -189,7 +191,7 @@ def _pointing(studies: Sequence[Study]) -> dict[tuple[str, str], dict[str, Any]]
             chosen = frames["forms.csv"][frames["forms.csv"]["chosen"]]
             for arm, row in overall(frames, "pointing").items() if len(chosen) else ():
                 form, reading = chosen.iloc[0][["form", "reading"]]
-                how = f"map: {FORM_TITLES.get(form, form)}, evidence: {READINGS[reading]}"
+                how = f"{FORM_TITLES.get(form, form)} (evidence: {READINGS[reading]})"
                 value = dict(zip(("pointing", "pointing_low", "pointing_high"), bounds(row), strict=True))
                 found[study.name, arm] = {**value, "maps": how}
     return found

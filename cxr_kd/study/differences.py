@@ -27,9 +27,12 @@ def differing_settings(studies: Sequence[Study]) -> dict[str, list[str]]:
     """
     settings = [_settings(study) for study in studies]
     entries = [[f"{part}.{arm}." for part, arms in _entries(study).items() for arm in arms] for study in studies]
-    found = {}
-    for key in dict.fromkeys(key for each in settings for key in each):
-        entry = next((entry for own in entries for entry in own if key.startswith(entry)), None)
+    found, keys = {}, dict.fromkeys(key for each in settings for key in each)
+    for key in keys:
+        if any(other.startswith(f"{key}.") for other in keys):
+            continue  # null in one study, several settings in another, which are listed
+        of_key = {entry for own in entries for entry in own if key.startswith(entry)}
+        entry = max(of_key, key=len, default=None)  # a label may have a dot: students.NAME-1 and students.NAME-1.5
         compared = [own for own, has in zip(settings, entries, strict=True) if entry is None or entry in has]
         if len({setting_text(own[key]) if key in own else "" for own in compared}) > 1:
             found[key] = [setting_text(own[key]) if key in own else "" for own in settings]
