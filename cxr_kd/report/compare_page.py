@@ -23,8 +23,8 @@ from cxr_kd.evaluation.between_studies import (
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.files import check_room, write_csv, written_whole
 from cxr_kd.report import compare_figure, compare_tables
-from cxr_kd.report.page_files import PageFigure, PageFiles
 from cxr_kd.report.headline import FEW_PATIENTS, ONE_TRAINING, WHERE, badge, side_tested
+from cxr_kd.report.page_files import PageFigure, PageFiles
 from cxr_kd.report.rendering import rendered
 from cxr_kd.report.study_files import read_data_card, read_run_cards
 from cxr_kd.report.style import style_of
@@ -50,7 +50,7 @@ def default_folder(studies: Sequence[Study]) -> Path:
 
 
 def write_comparison(studies: Sequence[Study], out: Path | None = None, reference: str | None = None) -> Comparison:
-    """Write `index.html` into a folder, by default `default_folder`; beside it, tables as CSV, and `figures/`.
+    """Write `index.html` into a folder, by default `default_folder`; beside it its tables and `data` (`page_files`).
 
     `reference`: the network that every other one is compared with (`between_studies.find_reference`). Everything is
     evaluated with the first study's settings of evaluation, within its headline source if it names one.
@@ -83,7 +83,8 @@ def write_comparison(studies: Sequence[Study], out: Path | None = None, referenc
         "settings.csv": pd.DataFrame([[key, *v] for key, v in differing.items()], columns=["setting", *names]),
     }
     html = rendered("compare.html", {
-        "studies": studies, "data": data, "badge": badge(data), "source": source, "side": side, "headline": said,
+        "studies": studies, "drawn": drawn, "data": data, "badge": badge(data), "source": source, "side": side,
+        "headline": said,
         "few_patients": FEW_PATIENTS, "evaluation": first.evaluation, "reference": _named(chosen), "scored": scored,
         "left_out": _left_out(evaluations),
         "networks_table": compare_tables.networks_table(frame, networks),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cxr_kd.report import exported_table, tables
+from cxr_kd.report import exported_table, result_tables, tables
 from cxr_kd.report.lesson import say
 from cxr_kd.report.style import arm_styles
 from cxr_kd.study import Study
@@ -15,7 +15,7 @@ TEXTS = ("way", "finding", "refused")  # columns that are empty where there is n
 
 def cost_table(study: Study, cost: pd.DataFrame) -> tables.Table:
     """Return parameters, multiply-accumulates, file size and latency of each network; `cost`: device.csv."""
-    return tables.cost_table(_with_arms(study, cost), arm_styles(study))
+    return result_tables.cost_table(_with_arms(study, cost), arm_styles(study))
 
 
 def latency_ratios(study: Study, cost: pd.DataFrame) -> tables.Table:

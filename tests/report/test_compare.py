@@ -303,10 +303,10 @@ def test_the_page_is_one_file_that_needs_nothing_else(page: Path) -> None:
         assert piece not in re.sub(r"base64,[^\"]*", "", text)
     assert all(source.startswith("data:image/") for source in re.findall(r'\ssrc="([^"]{0,40})', text))
     links = [link for link in re.findall(r'href="([^"]*)"', text) if not link.startswith("#")]
-    assert len(links) == 6  # SVG and CSV of two figures, CSV of two tables
+    assert len(links) == 11  # SVG, PNG and CSV of two figures; CSV of three tables, of two in full precision
     assert all((page.parent / link).is_file() for link in links)
     assert set(re.findall(r'href="#([^"]*)"', text)) == set(re.findall(r'<section id="([^"]*)"', text))
-    assert '<div class="kind phantom"><p><strong>Phantoms.</strong>' in text
+    assert '<aside class="kind phantom" aria-label="The kind of data"><p><strong>Phantoms.</strong>' in text
 
 
 def test_text_of_a_study_is_text_and_not_markup(pair: list[Study], tmp_path: Path, browser) -> None:
