@@ -19,17 +19,16 @@ from cxr_kd.errors import CxrKdError, ReportError
 from cxr_kd.files import written_whole
 from cxr_kd.report.study_files import StudyFiles, read_study_files
 from cxr_kd.study import Study, load_study
+from cxr_kd.study.data_settings import OPEN_DATA
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
 LIMIT_MB = 4.5  # MB of 10**6 bytes: a repository keeps every version of a sample for ever
-# Data sets whose images may be shown to everybody: phantoms, and the NIH's if they are cited.
-SHOWN = ("phantom", "chestxray14", "chestmnist")
 WITHOUT_NOTEBOOKS = "<p>The executed notebooks are not part of this sample. The command above writes them.</p>"
 RESULTS = ("evaluations.csv", "comparisons.csv", "device.csv", "exported.csv", "familiar.csv",
            "explanations/explanations.json")  # fmt: skip
 
 _NOTEBOOKS = re.compile(r'<h3>The executed notebooks</h3>\s*<ul class="notebooks">.*?</ul>', re.DOTALL)
-_FILES = re.compile(r'<span class="files">.*?</span>', re.DOTALL)
+_FILES = re.compile(r'<span class="files[^"]*">.*?</span>', re.DOTALL)
 _BESIDE = re.compile(r'<p class="beside">.*?</p>', re.DOTALL)  # links to the files beside the report
 _LINK = re.compile(r'href="((?!#|https://)[^"]+)"')  # to a file beside the report
 _HEADER = "<header>"
@@ -41,10 +40,10 @@ def write_sample(study: Study, folder: Path = SAMPLES, limit_mb: float = LIMIT_M
     Raises ReportError if the study's images must not be published, if its report is missing, incomplete or older than
     its results, if the commit is not known, or if the sample is larger than `limit_mb`, in MB of 10**6 bytes.
     """
-    if study.data.dataset not in SHOWN:
+    if study.data.dataset not in OPEN_DATA:
         raise ReportError(
             f"{study.file}: a sample shows radiographs, and those of {study.data.dataset!r} must not be published; "
-            f"samples are made of studies of {', '.join(SHOWN)}"
+            f"samples are made of studies of {', '.join(OPEN_DATA)}"
         )
     files, page = read_study_files(study), study.report_folder / "index.html"
     html = _report(study, files, page)

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from test_project import ROOT, SOURCES, module_name
 
-PAGES = ("index.html", "notebooks/03_distill.html", "docs/design.html", "docs/losses.html", "api/index.html",
+PAGES = ("index.html", "notebooks/04_evaluate.html", "docs/design.html", "docs/losses.html", "api/index.html",
          "api/cxr_kd/report/one_image.html", "samples/demo.html")  # fmt: skip
 
 

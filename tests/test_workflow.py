@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cxr_kd.files import sha256_of
+
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
 
@@ -40,6 +42,13 @@ def jobs(output: str) -> set[str]:
 def predictions(project: Path) -> dict[str, pd.DataFrame]:
     files = sorted((project / "runs" / "smoke").glob("*/predictions-*.parquet"))
     return {str(file.relative_to(project)): pd.read_parquet(file) for file in files}
+
+
+def results(project: Path) -> dict[str, str]:
+    """Return SHA-256 of the weights and of each table of results that has no times in it."""
+    folder, timed = project / "runs" / "smoke", ("device.csv", "exported.csv", "smaller.csv", "history.csv")
+    files = [*folder.rglob("*.csv"), *folder.glob("*/model.safetensors")]
+    return {str(file.relative_to(folder)): sha256_of(file) for file in files if file.name not in timed}
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +108,20 @@ def test_the_smaller_file_of_each_student_is_one_that_was_tried(project):
 def test_the_report_is_one_file_that_says_what_it_is_about(project):
     page = (project / "reports" / "smoke" / "index.html").read_text()
     assert "Phantoms" in page
-    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+    assert not re.search(r"""src=["']?(https?:)?//""", page)
+    assert all(
+        link.startswith(("https://doi.org/", "https://arxiv.org/")) for link in re.findall('href="(https?:[^"]+)', page)
+    )
     for link in re.findall(r'href="(notebooks/[^"]+)"', page):
         assert (project / "reports" / "smoke" / link).is_file()
+
+
+def test_whoever_is_sent_the_report_can_check_it(project):
+    command = [sys.executable, "-m", "cxr_kd.cli", "report", "--verify", str(project / "reports" / "smoke")]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert [line.split()[0] for line in checked.stdout.splitlines()] == ["ok", "ok", "ok"]
+    assert "17 tables of results follow from the predictions" in checked.stdout
 
 
 def test_the_report_opens_in_a_browser_without_an_error(project, browser):
@@ -147,7 +167,7 @@ def test_a_notebook_runs_alone_and_refuses_a_parameter_that_it_does_not_know(pro
     assert "no parameter 'sead'; did you mean 'seed'?" in refused.stderr
 
 
-def test_a_study_killed_twice_while_it_trains_ends_with_the_same_predictions(project, tmp_path):
+def test_a_study_killed_twice_while_it_trains_ends_with_the_same_results(project, tmp_path):
     other = new_project(tmp_path)
     for network in ("densenet121-seed0", "eeea_net_c2_from_densenet121-seed0"):
         started = subprocess.Popen(command(other), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -165,6 +185,10 @@ def test_a_study_killed_twice_while_it_trains_ends_with_the_same_predictions(pro
     assert undisturbed.keys() == gone_on.keys()
     for name, frame in undisturbed.items():
         pd.testing.assert_frame_equal(frame, gone_on[name], check_exact=True)
+    again = results(other)
+    assert again == results(project)
+    assert sum("explanations/" in name for name in again) == 7
+    assert sum(name.endswith("model.safetensors") for name in again) == 3
 
 
 def test_ctrl_c_ends_a_study_with_one_sentence(tmp_path):

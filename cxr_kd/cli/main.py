@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxr_kd import __version__
-from cxr_kd.cli import compare, data, evaluate, explain, export, init, models, predict, train
+from cxr_kd.cli import compare, data, evaluate, explain, export, init, models, predict, report, train
 from cxr_kd.cli.console import Commands
 
 app = typer.Typer(cls=Commands, no_args_is_help=True)
@@ -17,6 +17,7 @@ app.command()(models.models)
 app.command()(train.train)
 app.command()(train.distill)
 app.command()(evaluate.evaluate)
+app.command()(report.report)
 app.command()(compare.compare)
 app.command()(explain.explain)
 app.command()(export.export)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cxr_kd.explanation.measure import Measured  # loads torch, which reading the tables does not need
 
 NOTEBOOK, FOLDER = "06_explain", "explanations"
+PAIRS = "pairs.parquet"  # in FOLDER: the values of single pairs of an image and a finding in it
 SIZES = ((0.02, "below 2 %"), (0.08, "2 to 8 %"), (1.01, "above 8 %"))  # of the image: upper bound, name
 COMPARED = ("pointing", "specific", "moved", "inside", "auprc", "iou")  # of the measures of single networks
 _ESTIMATE = ("estimate", "low", "high", "interval", "pairs", "patients")
@@ -59,7 +60,7 @@ def map_tables(study: Study, measured: Measured) -> dict[str, pd.DataFrame]:
     return {
         "forms.csv": measured.comparison.reindex(columns=list(COLUMNS["forms.csv"])),
         "thresholds.csv": measured.thresholds,
-        "maps.csv": _estimates(values, settings),
+        "maps.csv": map_estimates(values, settings),
         "differences.csv": _differences(study, values, measured.likeness),
         "likeness.csv": _likeness(measured.likeness, settings),
         "faithful.csv": _by_kind(measured.faithful, FAITHFUL_MEASURES, settings),
@@ -68,10 +69,10 @@ def map_tables(study: Study, measured: Measured) -> dict[str, pd.DataFrame]:
 
 
 def write_map_tables(study: Study, measured: Measured) -> dict[str, pd.DataFrame]:
-    """Write and return the tables of `map_tables`, and the values of single pairs (`pairs.parquet`)."""
+    """Write and return the tables of `map_tables`, and the values of single pairs (PAIRS)."""
     folder = study.runs_folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / "pairs.parquet") as temporary:
+    with written_whole(folder / PAIRS) as temporary:
         measured.values.to_parquet(temporary)
     tables = map_tables(study, measured)
     for name, frame in tables.items():
@@ -109,7 +110,8 @@ def by_seed(frame: pd.DataFrame, measure: str) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([rows[measure].to_numpy(np.float64) for rows in seeds]), seeds[0]["patient_id"].to_numpy(str)
 
 
-def _estimates(values: pd.DataFrame, settings: Evaluation) -> pd.DataFrame:
+def map_estimates(values: pd.DataFrame, settings: Evaluation) -> pd.DataFrame:
+    """Return maps.csv from the values of single pairs (`measure.Measured.values`, which PAIRS holds)."""
     rows = []
     if len(values):
         sizes = np.array([name for _, name in SIZES])[

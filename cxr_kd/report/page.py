@@ -1,11 +1,12 @@
 """The report of a study: one HTML file that needs no other file and no network. Every number comes from a file.
 
-Beside it are the page of reporting guidelines and the methods as text to paste.
+Beside it are the page of reporting guidelines, the methods as text to paste, and the files that it was written from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.files import check_room, written_whole
 from cxr_kd.report import result_tables, sections, tables
 from cxr_kd.report.citations import bibtex, link
+from cxr_kd.report.crate import write_crate
 from cxr_kd.report.guidelines.page import page_context
 from cxr_kd.report.headline import badge, headline, side_tested
 from cxr_kd.report.limits import intended_use, limits
@@ -21,6 +23,8 @@ from cxr_kd.report.methods import methods_text, references_of
 from cxr_kd.report.page_files import PageFiles
 from cxr_kd.report.rendering import rendered
 from cxr_kd.report.scheme import scheme
+from cxr_kd.report.study_copy import FOLDER as COPY
+from cxr_kd.report.study_copy import copied_files, copy_study
 from cxr_kd.report.study_files import StudyFiles, headline_results, read_study_files
 from cxr_kd.report.style import ArmStyle, arm_styles
 from cxr_kd.report.trust import trust
@@ -46,16 +50,40 @@ NOTEBOOKS = {
 }
 
 
+@dataclass(frozen=True)
+class Pages:
+    """The content of a report: its texts by file name, index.html last, and its figures and tables."""
+
+    texts: Mapping[str, str]
+    drawn: PageFiles
+
+
 def write_report(study: Study) -> Path:
     """Write `reports/STUDY/index.html` and return its path.
 
-    Beside it are `guidelines.html`, `methods.md`, `references.bib`, and the folder `data` (`page_files`).
+    Beside it are `guidelines.html`, `methods.md`, `references.bib`, the folders `data` (`page_files`) and `study`
+    (`study_copy`), and `ro-crate-metadata.json` (`crate`), with which `verify` checks the report.
 
     Raises:
         ReportError: if a file of the study is missing or belongs to another split, data or settings.
         StorageError: if the disk has no room for the report or refuses it. An older report then stays as it is.
     """
-    files, styles, drawn = read_study_files(study), arm_styles(study), PageFiles()
+    files = read_study_files(study)
+    pages, folder = make_pages(study, files), study.report_folder
+    size = pages.drawn.size + sum(len(text.encode()) for text in pages.texts.values())
+    size += sum(path.stat().st_size for path in copied_files(study).values())
+    check_room(folder, size, "the report")
+    names = [*copy_study(study, folder), *pages.drawn.write(folder), *pages.texts]
+    for name, text in pages.texts.items():
+        with written_whole(folder / name) as temporary:
+            temporary.write_bytes(text.encode())
+    write_crate(study, files, folder, names)
+    return folder / "index.html"
+
+
+def make_pages(study: Study, files: StudyFiles, *, draws: bool = True) -> Pages:
+    """Return the content of a study's report; nothing is written. Without `draws`, all pictures are empty."""
+    styles, drawn = arm_styles(study), PageFiles(draws)
     context = {
         "study": study,
         "data": files.data,
@@ -77,8 +105,8 @@ def write_report(study: Study) -> Path:
     html = rendered("report.html", {**context, "contents": _contents(context)})
     guidelines = rendered("guidelines.html", {**context, **page_context(study, files, html)})
     references = bibtex(references_of(methods))
-    pages = {"guidelines.html": guidelines, "methods.md": methods, "references.bib": references, "index.html": html}
-    return _written(study.report_folder, pages, drawn)
+    texts = {"guidelines.html": guidelines, "methods.md": methods, "references.bib": references, "index.html": html}
+    return Pages(texts, drawn)
 
 
 def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -92,16 +120,6 @@ def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         "agreement": scored and context["agreement_tables"],
     }
     return [(anchor, title) for anchor, title in SECTIONS.items() if has.get(anchor, True)]
-
-
-def _written(folder: Path, pages: Mapping[str, str], drawn: PageFiles) -> Path:
-    """Write the pages into a folder, and their figures and tables; return the path of the last page."""
-    check_room(folder, drawn.size + sum(len(text.encode()) for text in pages.values()), "the report")
-    drawn.write(folder)
-    for name, text in pages.items():
-        with written_whole(folder / name) as temporary:
-            temporary.write_bytes(text.encode())
-    return folder / list(pages)[-1]
 
 
 def _top(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dict[str, Any]:
@@ -140,6 +158,8 @@ def _how_to_repeat(study: Study, files: StudyFiles) -> dict[str, Any]:
         "versions": {name: ", ".join(sorted(found)) for name, found in versions.items()},
         "finished": max(str(card["finished"]) for card in cards)[:16].replace("T", " "),
         "commits": sorted({str(card["git_commit"] or "not in a git checkout") for card in cards}),
+        "copy": f"{COPY}/runs/{study.name}",  # relative to the page
+        "shared": study.predictions_are_shared,
         "study_text": study.file.read_text(encoding="utf-8"),
     }
 

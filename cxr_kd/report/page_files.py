@@ -20,6 +20,7 @@ from cxr_kd.report.style import to_png, to_svg
 from cxr_kd.report.tables import Table
 
 FOLDER = "data"  # beside the page
+_EMPTY = "data:,"
 QUALITY = 90  # of WebP pictures in the page; the file beside it is a PNG
 
 
@@ -44,9 +45,11 @@ class PageTable:
 class PageFiles:
     """The figures and tables of one page.
 
-    Nothing is written before `write`, so a report that fails leaves an older one whole.
+    Nothing is written before `write`, so a report that fails leaves an older one whole. Without `draws`, pictures are
+    empty: enough to compare the text of a page.
     """
 
+    draws: bool = True
     files: dict[str, bytes] = field(default_factory=dict)  # file name -> content
     figures: int = 0  # numbered so far
     tables: int = 0
@@ -59,10 +62,14 @@ class PageFiles:
         `narrow`: the same figure for narrow screens. `crowded`: the picture in the page is made of pixels, because
         thousands of paths are slow in a browser.
         """
+        if not self.draws:
+            return PageFigure(
+                _EMPTY, self._keep(name, {"svg": b"", "png": b"", "csv": _csv(values)}), _EMPTY if narrow else ""
+            )
         svg = to_svg(figure)
         figure.set_layout_engine("none")  # laid out once, not for each kind of file
         png = to_png(figure)
-        content = {"svg": svg, "png": png, "csv": values.to_csv(index=False).encode()}
+        content = {"svg": svg, "png": png, "csv": _csv(values)}
         source = _few_colours(png) if crowded else _data_url("svg+xml", svg)
         return PageFigure(source, self._keep(name, content), _data_url("svg+xml", to_svg(narrow)) if narrow else "")
 
@@ -89,10 +96,10 @@ class PageFiles:
         """The bytes of all files."""
         return sum(map(len, self.files.values()))
 
-    def write(self, report: Path) -> None:
+    def write(self, report: Path) -> list[str]:
         """Write the files into FOLDER of a report's folder, and remove those of an older report.
 
-        Raises StorageError if the disk refuses them.
+        Returns the paths of the files in `report`. Raises StorageError if the disk refuses them.
         """
         folder = report / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,6 +109,7 @@ class PageFiles:
         for old in folder.iterdir():
             if old.name not in self.files and old.suffix in (".svg", ".png", ".csv"):
                 old.unlink()
+        return [f"{FOLDER}/{name}" for name in self.files]
 
     def _keep(self, name: str, content: dict[str, bytes]) -> dict[str, str]:
         self.files |= {f"{name}.{kind}": of_kind for kind, of_kind in content.items()}
@@ -113,6 +121,10 @@ def _few_colours(png: bytes) -> str:
     image, buffer = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
     image.quantize(256).convert("RGB").save(buffer, "WEBP", lossless=True)
     return _data_url("webp", buffer.getvalue())
+
+
+def _csv(values: pd.DataFrame) -> bytes:
+    return values.to_csv(index=False).encode()
 
 
 def _data_url(kind: str, content: bytes) -> str:

@@ -13,6 +13,8 @@ Uncertain = Literal["zeros", "ones", "ignore"]
 Intensity = Literal["fixed", "per-image"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
+# Data sets that anyone may have and show: phantoms, and the NIH's if they are cited.
+OPEN_DATA: tuple[DatasetName, ...] = ("phantom", "chestxray14", "chestmnist")
 ANOTHER_HOSPITAL = ("ap_share", "exposure", "film_contrast")  # settings of phantoms with which a hospital differs
 
 # What the folder that DATA names must hold: the end of a sentence that begins with "Put there".

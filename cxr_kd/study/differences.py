@@ -8,7 +8,12 @@ from typing import Any
 from cxr_kd.study.arms import all_arms
 from cxr_kd.study.study import Study
 
-_ABOUT = {"title", "question", "reporting"}  # what a study says of itself, which no result depends on
+_ABOUT = {
+    "title",
+    "question",
+    "share_predictions",
+    "reporting",
+}  # what a study says of itself, which no result depends on
 
 
 def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:

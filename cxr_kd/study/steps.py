@@ -43,7 +43,7 @@ class Step:
 def steps(study: Study) -> tuple[Step, ...]:
     """Return every step of a study, each after the steps that it needs."""
     file = {"study": str(study.file)}
-    code = _code()
+    code = code_sha256()
     data = Step("01_data", file, settings={**study.data_settings(), **_root(study), "code": code})
     teachers = {run.name: _teacher(study, run, data) for run in study.all_runs if run.role == "teacher"}
     students = [_student(study, run, data, teachers) for run in study.all_runs if run.role != "teacher"]
@@ -65,6 +65,7 @@ def steps(study: Study) -> tuple[Step, ...]:
             **asked,
             "title": study.title,
             "question": study.question,
+            "share_predictions": study.predictions_are_shared,
             "reporting": study.reporting.model_dump(),
             "code": code,
         },
@@ -118,7 +119,7 @@ def _entries(root: Path, data: DataSettings) -> dict[str, Any]:
     return {"root": str(root), "entries": [(name, state.st_size, state.st_mtime_ns) for name, state in entries]}
 
 
-def _code() -> str:
+def code_sha256() -> str:
     """Return the SHA-256 of the library: if it changes, short steps run again, but no training does."""
     files = sorted(
         path for path in Path(__file__).parents[1].rglob("*.*") if path.suffix in (".py", ".html", ".css", ".yaml")

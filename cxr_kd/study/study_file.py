@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from cxr_kd.errors import StudyError
-from cxr_kd.study.data_settings import LAYOUTS, DataSettings, Intensity
+from cxr_kd.study.data_settings import LAYOUTS, OPEN_DATA, DataSettings, Intensity
 from cxr_kd.study.external import EvaluateOn, made_root
 from cxr_kd.study.reporting import Reporting
 from cxr_kd.study.settings import (
@@ -72,6 +72,11 @@ class StudyFile(Settings):
     evaluation: Evaluation = Field(default_factory=Evaluation)
     explanation: Explanation = Field(default_factory=Explanation)
     device: Device = Field(default_factory=Device)
+    share_predictions: bool | None = Field(
+        None,
+        description="whether the report's copy of the study has the predictions, which hold ids and labels of all test "
+        "images; default: only if anyone may have the data (phantoms, ChestX-ray14, ChestMNIST)",
+    )
     reporting: Reporting = Field(
         default_factory=Reporting, description="what only a person can say, for the page of reporting guidelines"
     )
@@ -92,6 +97,11 @@ class StudyFile(Settings):
     def home(self) -> Path:
         """Folder that holds `runs/` and `reports/`: the one above `studies/`, or the current one for other places."""
         return self.file.parent.parent if self.file.parent.name == "studies" else Path.cwd()
+
+    @property
+    def predictions_are_shared(self) -> bool:
+        """Whether the report's copy of the study has the predictions (`share_predictions`)."""
+        return self.data.dataset in OPEN_DATA if self.share_predictions is None else self.share_predictions
 
     @property
     def runs_folder(self) -> Path:

@@ -1,5 +1,6 @@
 """An ablation says what its files show, with corrections, and claims nothing that seeds or chance could undo."""
 
+import re
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from cxr_kd.evaluation.study_results import read_predictions
 from cxr_kd.evaluation.uncertainty import compare
 from cxr_kd.report import ablation
 from cxr_kd.report.page import write_report
+from cxr_kd.report.verify import verify_report
 from cxr_kd.study import load_study
 from cxr_kd.study.arms import compared_arms
 
@@ -95,13 +97,21 @@ def test_the_sentences_claim_no_more_than_the_file_shows(study, comparisons):
 
 
 def test_the_report_has_the_ablation_and_keeps_variants_out_of_the_rest(study):
-    page = write_report(study).read_text()
+    folder = write_report(study).parent
+    page = (folder / "index.html").read_text()
     assert '<section id="ablation">' in page
     assert "from DenseNet-161, focal_bce 1 + logit_mse 0.5, 4 views" in page
     assert page.count("binary_kl 0.5 in place of logit_mse 0.5") >= 3
-    results = page[page.index('<section id="results">') : page.index('<section id="ablation">')]
+    results = page[page.index('<section id="results">') : page.index('<section id="explanations">')]
     assert "(better)" not in results
     assert "EEEA-Net-C2</span> alone" in results
+    assert not any(check.problems for check in verify_report(folder))
+    sent = folder / "study" / "runs" / "artificial" / "ablation.csv"
+    frame = pd.read_csv(sent, dtype=str, keep_default_na=False)
+    frame.loc[0, "auroc_difference"] = "0.4"
+    frame.to_csv(sent, index=False)
+    [found] = verify_report(folder)[1].problems
+    assert re.search(r"/ablation\.csv: row 1, auroc_difference: '0\.4'; the predictions give '", found)
 
 
 def test_a_study_without_an_ablation_has_no_such_section(report):
