@@ -5,6 +5,7 @@ import shutil
 from html import unescape
 from pathlib import Path
 
+import html5lib
 import numpy as np
 import pandas as pd
 import pytest
@@ -307,6 +308,10 @@ def test_the_page_is_one_file_that_needs_nothing_else(page: Path) -> None:
     assert all((page.parent / link).is_file() for link in links)
     assert set(re.findall(r'href="#([^"]*)"', text)) == set(re.findall(r'<section id="([^"]*)"', text))
     assert '<aside class="kind phantom" aria-label="The kind of data"><p><strong>Phantoms.</strong>' in text
+
+
+def test_the_page_is_valid_html(page: Path) -> None:
+    html5lib.HTMLParser(strict=True).parse(page.read_text())  # raises ParseError
 
 
 def test_text_of_a_study_is_text_and_not_markup(pair: list[Study], tmp_path: Path, browser) -> None:

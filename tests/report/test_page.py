@@ -5,6 +5,7 @@ import shutil
 from html import unescape
 from pathlib import Path
 
+import html5lib
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -34,6 +35,11 @@ def test_the_report_is_one_file_that_needs_nothing_else(report: Path) -> None:
     assert all(place.startswith(("https://doi.org/", "https://arxiv.org/abs/")) for place in _places(links))
     anchors = set(re.findall(r'href="#([^"]*)"', text))
     assert anchors == set(re.findall(r'<section id="([^"]*)"', text))
+
+
+@pytest.mark.parametrize("name", ["index.html", "guidelines.html"])
+def test_the_pages_are_valid_html(report: Path, name: str) -> None:
+    html5lib.HTMLParser(strict=True).parse((report.parent / name).read_text())  # raises ParseError
 
 
 def _places(links: list[str]) -> list[str]:
