@@ -6,6 +6,7 @@ Each takes data frames and the styles of the study's arms (`style.arm_styles(stu
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -122,7 +123,7 @@ def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = 
         for mask, filled in ((shown, True), (~shown, False)):
             _intervals(axes, estimate[mask], low[mask], high[mask], np.flatnonzero(mask), style, filled=filled)
         axes.axvline(0, color=INK, linewidth=0.9)
-        axes.set_title(style.label)
+        axes.set_title(textwrap.fill(style.label, 66 // len(pairs), break_on_hyphens=False))
         _finding_rows(axes, findings, rows)
     figure.supxlabel(
         f"difference of {METRIC_NAMES[metric]}, distilled minus alone, 95 % interval of the paired difference",
