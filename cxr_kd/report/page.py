@@ -136,7 +136,7 @@ def _top(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]) -> dic
         "headline": headline(comparisons, styles, files.data, source),
         "headline_source": source,
         "headline_side": side,
-        "trust": trust(study, files, styles, kind, side),
+        "trust": trust(study, files, styles, side),
         "scheme": scheme(study, files, styles),
         "intended_use": intended_use(study, files),
         "limits": limits(study, files, side),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cxr_kd.report.headline import FEW_PATIENTS, Badge
+from cxr_kd.report.headline import FEW_PATIENTS
 from cxr_kd.report.study_files import StudyFiles
 from cxr_kd.report.style import ArmStyle
 from cxr_kd.report.wording import counted, listed
@@ -14,18 +14,18 @@ from cxr_kd.study.arms import all_arms, main_arms
 
 
 def trust(
-    study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], badge: Badge, tested: Mapping[str, Any]
+    study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], tested: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
-    """Return (subject, sentence) about data, trainings, patients, what the networks have seen, and probabilities.
+    """Return (subject, sentence) about trainings, patients, what the networks have seen, probabilities, and use.
 
     `tested`: the images and patients that the headline is about.
     """
     told = [
-        ("Data", badge.meaning),
         ("Trainings", _trainings(study)),
         ("Patients", _patients(study, files, tested)),
         ("Test images", _unseen(study)),
         ("Probabilities", _probabilities(study, files, styles)),
+        ("Use", "For research only. No network of this study may be used for decisions about patients."),
     ]
     return [(subject, sentence) for subject, sentence in told if sentence]
 

@@ -9,7 +9,7 @@ import pytest
 
 from cxr_kd.files import read_json, write_json
 from cxr_kd.report.citations import bibtex, link, references
-from cxr_kd.report.headline import badge, share_sentences, side_tested
+from cxr_kd.report.headline import share_sentences, side_tested
 from cxr_kd.report.limits import intended_use, limits
 from cxr_kd.report.methods import methods_text, references_of
 from cxr_kd.report.page import SECTIONS, write_report
@@ -23,7 +23,7 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 def told(study) -> dict[str, str]:
     files = read_study_files(study)
-    return dict(trust(study, files, arm_styles(study), badge(files.data), side_tested(files.data)))
+    return dict(trust(study, files, arm_styles(study), side_tested(files.data)))
 
 
 def test_each_student_keeps_a_share_of_its_teachers_advantage(make_study) -> None:
@@ -48,7 +48,7 @@ def test_each_student_keeps_a_share_of_its_teachers_advantage(make_study) -> Non
 
 def test_trust_says_how_many_trainings_patients_and_other_data_sets(make_study) -> None:
     once = told(make_study())
-    assert list(once) == ["Data", "Trainings", "Patients", "Test images", "Probabilities"]
+    assert list(once) == ["Trainings", "Patients", "Test images", "Probabilities", "Use"]
     assert "trained once" in once["Trainings"]
     assert "No patient is on two sides" in once["Patients"]
     assert "no test on images of another data set" in once["Patients"]
