@@ -35,7 +35,7 @@ def code(line: Any) -> Markdown:
     return Markdown(markdown.code(line))
 
 
-def show(*things: Any, otherwise: str) -> None:
+def show(*things: Any, otherwise: str = "") -> None:
     """Show tables, figures and sentences; None is left out. If nothing is left, show the sentence `otherwise`."""
     from IPython.display import display
 
