@@ -163,7 +163,7 @@ def test_importing_the_package_loads_nothing_heavy():
     ("statement", "unneeded"),
     [
         ("cxr_kd.write_report", ("torch", "seaborn", "scipy.stats", "statsmodels")),
-        ("import cxr_kd.report.compare_page", ("torch", "seaborn", "scipy.stats", "statsmodels")),
+        ("import cxr_kd.report.compare.page", ("torch", "seaborn", "scipy.stats", "statsmodels")),
         ("cxr_kd.prepare, cxr_kd.report.pictures", ("torch", "seaborn", "scipy.stats")),
         ("cxr_kd.train, cxr_kd.build('eeea_net_c2', ['Mass'], image_size=64)", ("timm", "torchvision", "seaborn")),
     ],

@@ -28,7 +28,7 @@ def compare(
     The studies must have the same data and split. A network that studies share is listed once. Beside index.html are
     the tables as CSV files.
     """
-    from cxr_kd.report.compare_page import write_comparison
+    from cxr_kd.report.compare.page import write_comparison
     from cxr_kd.study import load_study
 
     written = write_comparison([load_study(study) for study in studies], out, reference)

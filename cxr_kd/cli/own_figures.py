@@ -77,7 +77,7 @@ def draw_maps(
 
     logits (L,), evidence (L, h, w).
     """
-    from cxr_kd.report.overlays import Overlay, overlay_figure
+    from cxr_kd.report.maps.overlays import Overlay, overlay_figure
     from cxr_kd.report.pictures import keep
     from cxr_kd.report.style import finding_name
 

@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from cxr_kd.report.style import MUTED, RULE, StudyFigure, finding_name, styled
+from cxr_kd.report.style import MUTED, RULE, StudyFigure, finding_name, letter_panels, styled
 
 SIDE_COLOURS = {
     "train": "#274060",
@@ -119,6 +119,7 @@ def patients(frame: pd.DataFrame) -> Figure:
     exams.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (age, exams, view):
         axes.grid(axis="y")
+    letter_panels((age, exams, view))
     return figure
 
 

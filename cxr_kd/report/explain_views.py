@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 
 from cxr_kd.explanation.cases import choose_cases
 from cxr_kd.explanation.examples import Example, choose_examples, explain_examples
-from cxr_kd.report import map_check_tables, map_figures, map_panel, map_views, other_methods, pictures
+from cxr_kd.report import pictures
 from cxr_kd.report.lesson import say
-from cxr_kd.report.map_check_tables import Frames
+from cxr_kd.report.maps import check_tables, figures, other_methods, panel, views
+from cxr_kd.report.maps.check_tables import Frames
+from cxr_kd.report.maps.where_figure import where_figure
 from cxr_kd.report.style import arm_labels, arm_styles
 from cxr_kd.report.tables import Table
-from cxr_kd.report.where_figure import where_figure
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of, main_arms, taught
 
@@ -56,10 +57,10 @@ class SingleImages:
         """Return the figure of the examples, and write it for the report."""
         return pictures.write_explanations(self.study, self.data, self.examples, self.choice)
 
-    def panel(self) -> map_panel.Panel:
+    def panel(self) -> panel.Panel:
         """Return the panel in which image, finding, network and form of map can be chosen."""
         styles, forms = arm_styles(self.study), ("plain", self.choice.form)
-        return map_panel.panel_of_examples(self.examples, self.networks, styles, self.data, forms)
+        return panel.panel_of_examples(self.examples, self.networks, styles, self.data, forms)
 
     def cases(self) -> None:
         """Show images that teacher and student both find or overlook, and those that only one of them finds."""
@@ -69,7 +70,7 @@ class SingleImages:
         for kind, pairs in choose_cases(self.study, self.data, teacher, student).items():
             display(Markdown(f"### {kind.capitalize()}"))
             if pairs:
-                display(map_figures.explanation(self._explain(pairs), arm_styles(self.study)))
+                display(figures.explanation(self._explain(pairs), arm_styles(self.study)))
             else:
                 display(say("There is no such case."))
 
@@ -86,45 +87,45 @@ class SingleImages:
 
 def forms(study: Study, tables: Frames) -> Table | None:
     """Return what each form of map found on validation images."""
-    return map_check_tables.form_table(tables, arm_styles(study))
+    return check_tables.form_table(tables, arm_styles(study))
 
 
 def where(study: Study, tables: Frames) -> list[Any]:
     """Return where each network looks: a sentence, the report's figure and its table."""
-    if not map_views.measured(tables):
+    if not views.measured(tables):
         return []
     styles = arm_styles(study)
-    found = say(map_views.answer(tables, styles)), where_figure(tables, styles)
-    return [*found, map_views.headline_table(tables, styles)]
+    found = say(views.answer(tables, styles)), where_figure(tables, styles)
+    return [*found, views.headline_table(tables, styles)]
 
 
 def placement(study: Study, tables: Frames) -> Table | None:
     """Return whether the cells of the maps are drawn where they look."""
-    return map_check_tables.placement_table(tables, arm_styles(study)) if map_views.measured(tables) else None
+    return check_tables.placement_table(tables, arm_styles(study)) if views.measured(tables) else None
 
 
 def groups(study: Study, tables: Frames) -> list[Table]:
     """Return the pointing game by size of the finding, and by finding."""
-    if not map_views.measured(tables):
+    if not views.measured(tables):
         return []
-    return [map_views.group_table(tables, arm_styles(study), by) for by in ("size", "finding")]
+    return [views.group_table(tables, arm_styles(study), by) for by in ("size", "finding")]
 
 
 def differences(study: Study, tables: Frames) -> Table | None:
     """Return what distillation did to the maps."""
-    return map_views.difference_table(tables, arm_labels(study))
+    return views.difference_table(tables, arm_labels(study))
 
 
 def agreement(study: Study, tables: Frames) -> Table | None:
     """Return how far students look where their teachers look."""
-    return map_check_tables.agreement_table(tables, arm_styles(study))
+    return check_tables.agreement_table(tables, arm_styles(study))
 
 
 def faithful(study: Study, tables: Frames) -> Table:
     """Return whether the networks need what their maps mark."""
-    return map_check_tables.faithful_table(tables, arm_styles(study))
+    return check_tables.faithful_table(tables, arm_styles(study))
 
 
 def drain(study: Study, tables: Frames) -> Table | None:
     """Return what a chest drain does to the networks' answers."""
-    return map_check_tables.drain_table(tables, arm_styles(study))
+    return check_tables.drain_table(tables, arm_styles(study))

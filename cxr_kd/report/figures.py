@@ -19,7 +19,17 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.resampling import ALPHA
-from cxr_kd.report.style import INK, METRIC_NAMES, MUTED, RULE, ArmStyle, StudyFigure, finding_name, styled
+from cxr_kd.report.style import (
+    INK,
+    METRIC_NAMES,
+    MUTED,
+    RULE,
+    ArmStyle,
+    StudyFigure,
+    finding_name,
+    letter_panels,
+    styled,
+)
 from cxr_kd.report.tables import thread_count
 
 REFERENCE_RUNTIME = "ONNX Runtime"
@@ -43,6 +53,7 @@ def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], styles: Sty
         axes.set_xlabel("epoch")
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    letter_panels((loss, score))
     _legend(figure, [style for arm, style in styles.items() if arm in histories])
     return figure
 
@@ -125,6 +136,8 @@ def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = 
         axes.axvline(0, color=INK, linewidth=0.9)
         axes.set_title(textwrap.fill(style.label, 66 // len(pairs), break_on_hyphens=False))
         _finding_rows(axes, findings, rows)
+    if len(panels) > 1:
+        letter_panels(panels)
     figure.supxlabel(
         f"difference of {METRIC_NAMES[metric]}, distilled minus alone, 95 % interval of the paired difference",
         fontsize=9.5,

@@ -128,8 +128,8 @@ def cost_sentences(cost: pd.DataFrame, taught: Sequence[tuple[str, str]], styles
             latency, low, high = (f"{small[column]:.1f}" for column in columns)
             sentences.append(
                 f"{styles[teacher].label} has {parameters} times the parameters of {styles[arm].network}, {macs} times "
-                f"its multiply-accumulates, and {latency} times its latency on this processor (95 % interval {low} to "
-                f"{high})."
+                f"its multiply-accumulates (the arithmetic for one image), and {latency} times its latency on this "
+                f"processor (95 % interval {low} to {high})."
             )
     return sentences
 

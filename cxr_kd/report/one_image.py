@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 
 from cxr_kd.models import registry
-from cxr_kd.report.map_figures import presence
-from cxr_kd.report.overlays import radiograph
+from cxr_kd.report.maps.figures import presence
+from cxr_kd.report.maps.overlays import radiograph
 from cxr_kd.report.style import MUTED, ROLES, RULE, StudyFigure, finding_name, style_of, styled
 from cxr_kd.report.tables import DASH, MINUS, Cell, Table
 from cxr_kd.study.loss_table import LOSSES

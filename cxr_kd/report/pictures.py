@@ -19,8 +19,8 @@ from cxr_kd.explanation.examples import Example, choose_examples
 from cxr_kd.explanation.places import place_of
 from cxr_kd.files import write_json, written_whole
 from cxr_kd.report.data_figures import Picture
-from cxr_kd.report.map_check_tables import FORM_TITLES, READINGS
-from cxr_kd.report.map_figures import explanation
+from cxr_kd.report.maps.check_tables import FORM_TITLES, READINGS
+from cxr_kd.report.maps.figures import explanation
 from cxr_kd.report.style import arm_styles, finding_name, to_png
 from cxr_kd.study import Study
 from cxr_kd.study.data_settings import Intensity

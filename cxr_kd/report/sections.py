@@ -18,13 +18,14 @@ from cxr_kd.report import (
     data_tables,
     detail_views,
     figures,
-    map_views,
     result_tables,
 )
 from cxr_kd.report.ablation_figure import ablation_figure
 from cxr_kd.report.exported_table import candidates_table, exported_table
 from cxr_kd.report.familiar_table import familiar_table
 from cxr_kd.report.headline import cost_sentences, share_sentences
+from cxr_kd.report.maps import views
+from cxr_kd.report.maps.where_figure import where_figure
 from cxr_kd.report.page_files import PageFigure, PageFiles
 from cxr_kd.report.probability_tables import RAW_IS_NO_PROBABILITY
 from cxr_kd.report.published import (
@@ -38,7 +39,6 @@ from cxr_kd.report.published import (
 from cxr_kd.report.source_tables import source_section
 from cxr_kd.report.study_files import StudyFiles
 from cxr_kd.report.style import ArmStyle, arm_labels
-from cxr_kd.report.where_figure import where_figure
 from cxr_kd.study import Study
 from cxr_kd.study.arms import arms_of, main_arms
 
@@ -98,15 +98,15 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
 def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], drawn: PageFiles) -> dict[str, Any]:
     """Return the maps of examples, and what all maps found: the answer, its figure and tables."""
     figure = None
-    if map_views.measured(files.maps):
+    if views.measured(files.maps):
         narrow = where_figure(files.maps, styles, narrow=True)
         wide = where_figure(files.maps, styles)
         figure = drawn.add("where-networks-look", wide, files.maps["maps.csv"], narrow=narrow)
-    found = map_views.tables(files.maps, styles, arm_labels(study))
+    found = views.tables(files.maps, styles, arm_labels(study))
     return {
         "explanations": [(_picture(drawn, file), caption) for file, caption in files.explanations],
-        "maps_gains": map_views.gains(files.maps, study, arm_labels(study)),
-        "maps_answer": map_views.answer(files.maps, styles),
+        "maps_gains": views.gains(files.maps, study, arm_labels(study)),
+        "maps_answer": views.answer(files.maps, styles),
         "maps_figure": figure,
         "maps_tables": found[:2] if figure else (),
         "maps_details": found[2:] if figure else found,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from string import ascii_lowercase
 from typing import Any, TypeVar
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cxr_kd.models import registry
@@ -101,6 +103,12 @@ def styled(draw: Drawn) -> Drawn:
             return draw(*arguments, **settings)
 
     return wrapped  # type: ignore[return-value]
+
+
+def letter_panels(panels: Iterable[Axes], pad: float = 6) -> None:
+    """Put a, b, c, ... before the titles of a figure's panels, `pad` points above them."""
+    for letter, axes in zip(ascii_lowercase, panels, strict=False):
+        axes.set_title(f"{letter}  {axes.get_title(loc='left')}".rstrip(), pad=pad)
 
 
 def arm_styles(study: Study) -> dict[str, ArmStyle]:

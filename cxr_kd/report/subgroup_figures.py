@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.resampling import ALPHA
-from cxr_kd.report.style import INK, MUTED, RULE, ArmStyle, StudyFigure, styled
+from cxr_kd.report.style import INK, MUTED, RULE, ArmStyle, StudyFigure, letter_panels, styled
 from cxr_kd.report.subgroup_tables import METRIC_TITLES, RATIO, covered, group_name
 
 Styles = Mapping[str, ArmStyle]
@@ -82,6 +82,7 @@ def gap_figure(gaps: pd.DataFrame, changes: pd.DataFrame, styles: Styles, about:
         axes.set_title(title)
         axes.axvline(1 if metric == RATIO else 0, color=INK, linewidth=0.9)
         _rows(axes, [group_name(*group) for group in groups], [by for by, _ in groups])
+    letter_panels((left, right))
     scale = "factor" if metric == RATIO else "difference"
     figure.supxlabel(
         f"{scale} of {METRIC_TITLES[metric]} from all other groups, {covered(shown)}\n{about}", fontsize=9.5

@@ -20,7 +20,7 @@ from cxr_kd.errors import ReportError
 from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.probability.operating_points import choose_operating_points
 from cxr_kd.evaluation.study_results import read_predictions
-from cxr_kd.report.map_panel import is_live
+from cxr_kd.report.maps.panel import is_live
 from cxr_kd.report.style import INK, MUTED, StudyFigure, arm_styles, finding_name, styled, to_png
 from cxr_kd.report.tables import DASH
 from cxr_kd.study import Study

@@ -211,7 +211,7 @@ def test_a_new_form_is_one_description_with_its_factory():
 def test_a_study_can_name_every_form_and_no_other():
     from typing import get_args
 
-    from cxr_kd.report.map_check_tables import FORM_TITLES
+    from cxr_kd.report.maps.check_tables import FORM_TITLES
     from cxr_kd.study.settings import MapForm
 
     assert set(get_args(MapForm)) == set(FORMS) == set(FORM_TITLES)

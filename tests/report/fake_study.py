@@ -23,7 +23,8 @@ from cxr_kd.explanation.measures import (
     RANDOM,
 )
 from cxr_kd.files import read_json, write_json
-from cxr_kd.report import data_figures, map_figures
+from cxr_kd.report import data_figures
+from cxr_kd.report.maps import figures as map_figures
 from cxr_kd.report.style import arm_styles, to_png
 from cxr_kd.study import Study, load_study
 from cxr_kd.study.arms import all_arms, arms_of, compared_arms, taught

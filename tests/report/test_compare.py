@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from cxr_kd.cli.main import app
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.files import read_json, write_json
-from cxr_kd.report.compare_page import write_comparison
+from cxr_kd.report.compare.page import write_comparison
 from cxr_kd.study import Study, load_study
 from cxr_kd.study.arms import arms_of
 

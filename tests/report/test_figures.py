@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.study_results import evaluate_study, read_results
 from cxr_kd.explanation.examples import Example
-from cxr_kd.report import data_figures, figures, map_figures, overlays
+from cxr_kd.report import data_figures, figures
+from cxr_kd.report.maps import figures as map_figures
+from cxr_kd.report.maps import overlays
 from cxr_kd.report.study_files import read_study_files
 from cxr_kd.report.style import ROLES, arm_styles, finding_name, to_png, to_svg
 from cxr_kd.study import load_study

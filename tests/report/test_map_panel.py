@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cxr_kd.errors import ReportError
-from cxr_kd.report import map_panel
-from cxr_kd.report.map_panel import panel
+from cxr_kd.report.maps import panel as map_panel
+from cxr_kd.report.maps.panel import panel
 from cxr_kd.report.style import to_png
 
 IMAGES = {"first": np.full((8, 8), 90, np.uint8), "second": np.eye(8, dtype=np.uint8) * 255}

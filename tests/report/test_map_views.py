@@ -4,16 +4,16 @@ import pandas as pd
 import pytest
 
 from cxr_kd.explanation.map_tables import COLUMNS
-from cxr_kd.report.map_check_tables import (
+from cxr_kd.report.maps.check_tables import (
     agreement_table,
     drain_table,
     faithful_table,
     form_table,
     placement_table,
 )
-from cxr_kd.report.map_views import answer, difference_table, gains, group_table, headline_table, measured, tables
+from cxr_kd.report.maps.views import answer, difference_table, gains, group_table, headline_table, measured, tables
+from cxr_kd.report.maps.where_figure import where_figure
 from cxr_kd.report.style import plain_styles
-from cxr_kd.report.where_figure import where_figure
 from cxr_kd.study import load_study
 
 STYLES = plain_styles(["teacher", "student"])

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cxr_kd.explanation.examples import Example
-from cxr_kd.report.overlays import colour_bar, draw_map, draw_place, radiograph, scale_top
+from cxr_kd.report.maps.overlays import colour_bar, draw_map, draw_place, radiograph, scale_top
 from cxr_kd.report.style import ArmStyle, StudyFigure, finding_name, styled
 
 ROOMY = 1.45  # inches; text over narrower columns is small

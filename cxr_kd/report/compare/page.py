@@ -22,7 +22,8 @@ from cxr_kd.evaluation.between_studies import (
 )
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.files import check_room, write_csv, written_whole
-from cxr_kd.report import compare_figure, compare_tables
+from cxr_kd.report.compare import figure as figures
+from cxr_kd.report.compare import tables
 from cxr_kd.report.headline import FEW_PATIENTS, ONE_TRAINING, WHERE, badge, side_tested
 from cxr_kd.report.page_files import PageFigure, PageFiles
 from cxr_kd.report.rendering import rendered
@@ -72,7 +73,7 @@ def write_comparison(studies: Sequence[Study], out: Path | None = None, referenc
     predictions = read_networks(networks, source)
     evaluations = evaluate_arms(predictions, first.evaluation)
     compared = compare_networks(networks, predictions, chosen, first.evaluation)
-    frame = compare_tables.networks_frame(networks, studies, runs, evaluations)
+    frame = tables.networks_frame(networks, studies, runs, evaluations)
     differing, side = differing_settings(studies), side_tested(data, source)
     said = headline(compared, networks, chosen, data, source)
     drawn, scored = PageFiles(), not (evaluations["left_out"] != "").all()
@@ -87,10 +88,10 @@ def write_comparison(studies: Sequence[Study], out: Path | None = None, referenc
         "headline": said,
         "few_patients": FEW_PATIENTS, "evaluation": first.evaluation, "reference": _named(chosen), "scored": scored,
         "left_out": _left_out(evaluations),
-        "networks_table": compare_tables.networks_table(frame, networks),
-        "difference_table": compare_tables.difference_table(compared, networks, chosen, side["patients"])
+        "networks_table": tables.networks_table(frame, networks),
+        "difference_table": tables.difference_table(compared, networks, chosen, side["patients"])
                             if len(networks) > 1 else None,
-        "settings_table": compare_tables.settings_table(differing, names),
+        "settings_table": tables.settings_table(differing, names),
         **_figures(drawn, networks, evaluations, compared, chosen, scored),
         "command": f"cxr-kd compare {' '.join(names)} --reference {chosen.name}",
     })  # fmt: skip
@@ -112,15 +113,15 @@ def headline(
     others, named = [each for each in networks if each is not reference], _named(reference)
     means = records(comparisons[comparisons["finding"] == MEAN], "second")
     patients = side_tested(data, source)["patients"]
-    said = {each.name: compare_tables.verdict(means.get(each.name), patients) for each in others}
+    said = {each.name: tables.verdict(means.get(each.name), patients) for each in others}
     if not others:
         return f"{where}, the studies have the same network only: {named}."
-    if compare_tables.TOO_FEW in said.values():
+    if tables.TOO_FEW in said.values():
         return f"{where}, {patients} test patients are too few to say whether networks differ from {named}."
-    shown = [each for each in others if said[each.name] == compare_tables.SHOWN]
-    tested = len(shown) + sum(each == compare_tables.NOT_SHOWN for each in said.values())
+    shown = [each for each in others if said[each.name] == tables.SHOWN]
+    tested = len(shown) + sum(each == tables.NOT_SHOWN for each in said.values())
     if not tested:
-        end = ONE_TRAINING if compare_tables.NOT_TESTED in said.values() else ""
+        end = ONE_TRAINING if tables.NOT_TESTED in said.values() else ""
         return f"{where}, no difference from {named} is tested.{end}"
     count = f"of the {tested} networks that were compared" if tested > 1 else "of one network that was compared"
     if not shown:
@@ -171,10 +172,10 @@ def _figures(
     """The figures of the page; None for one that would be empty."""
     mean = difference = None
     if scored:
-        drawing = compare_figure.mean_auroc_by_study(evaluations, networks)
+        drawing = figures.mean_auroc_by_study(evaluations, networks)
         mean = drawn.add("mean-auroc", drawing, evaluations[evaluations["finding"] == MEAN])
     if scored and len(compared):
-        drawing = compare_figure.differences_by_study(compared, networks, reference)
+        drawing = figures.differences_by_study(compared, networks, reference)
         difference = drawn.add("differences", drawing, compared[compared["finding"] == MEAN])
     return {"mean_figure": mean, "difference_figure": difference}
 

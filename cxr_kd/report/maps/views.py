@@ -12,7 +12,7 @@ from cxr_kd.evaluation.mrmc import OVER_PATIENTS
 from cxr_kd.evaluation.resampling import ALPHA
 from cxr_kd.explanation.map_tables import SIZES, compared_maps
 from cxr_kd.explanation.measures import CEILING, MEAN_PLACE, PAINTED_OUT, RANDOM
-from cxr_kd.report.map_check_tables import (
+from cxr_kd.report.maps.check_tables import (
     Frames,
     Styles,
     agreement_table,

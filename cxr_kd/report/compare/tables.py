@@ -14,8 +14,8 @@ from cxr_kd.evaluation.mrmc import OVER_BOTH, OVER_PATIENTS
 from cxr_kd.explanation.map_tables import FOLDER
 from cxr_kd.report.ablation import weights_text
 from cxr_kd.report.headline import FEW_PATIENTS
-from cxr_kd.report.map_check_tables import FORM_TITLES, READINGS, bounds
-from cxr_kd.report.map_views import overall
+from cxr_kd.report.maps.check_tables import FORM_TITLES, READINGS, bounds
+from cxr_kd.report.maps.views import overall
 from cxr_kd.report.study_files import read_cost, read_maps
 from cxr_kd.report.style import style_of
 from cxr_kd.report.tables import DASH, Cell, Table, estimate, p_text, records, thread_count

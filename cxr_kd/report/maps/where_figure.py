@@ -5,9 +5,9 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from cxr_kd.explanation.measures import MEAN_PLACE, RANDOM
-from cxr_kd.report.map_check_tables import Frames, Styles, bounds
-from cxr_kd.report.map_views import overall
-from cxr_kd.report.style import INK, MUTED, StudyFigure, styled
+from cxr_kd.report.maps.check_tables import Frames, Styles, bounds
+from cxr_kd.report.maps.views import overall
+from cxr_kd.report.style import INK, MUTED, StudyFigure, letter_panels, styled
 
 PANELS = {
     "pointing": "pointing game (0 to 1)",
@@ -46,4 +46,5 @@ def where_figure(frames: Frames, styles: Styles, *, narrow: bool = False) -> Fig
         axes.spines["left"].set_visible(False)
         axes.set_yticks(range(len(shown)), [style.label for style in shown], color=INK)
     panels[0].set_ylim(len(shown) - 0.4, -0.6)
+    letter_panels(panels, pad=24)  # above the names of the controls
     return figure

@@ -14,7 +14,7 @@ from cxr_kd.errors import ReportError
 from cxr_kd.explanation.examples import Example
 from cxr_kd.explanation.methods.cam import Explainer
 from cxr_kd.explanation.places import place_of
-from cxr_kd.report.overlays import Overlay, overlay_figure
+from cxr_kd.report.maps.overlays import Overlay, overlay_figure
 from cxr_kd.report.style import ArmStyle, finding_name, to_png
 
 if TYPE_CHECKING:

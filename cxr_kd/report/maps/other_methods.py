@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from cxr_kd.explanation.examples import Example
-from cxr_kd.report.overlays import Overlay, overlay_figure
+from cxr_kd.report.maps.overlays import Overlay, overlay_figure
 from cxr_kd.report.style import finding_name
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Several studies side by side, `cxr-kd compare`: `page` writes the page (start there)."""
