@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.resampling import ALPHA
@@ -30,17 +30,15 @@ from cxr_kd.report.style import (
     letter_panels,
     styled,
 )
-from cxr_kd.report.tables import thread_count
 
-REFERENCE_RUNTIME = "ONNX Runtime"
 Styles = Mapping[str, ArmStyle]
 
 
 @styled
-def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], styles: Styles) -> Figure:
+def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], styles: Styles, *, narrow: bool = False) -> Figure:
     """Draw training loss and validation AUROC against the epoch; `histories`: arm -> history.csv of each seed."""
-    figure = StudyFigure(figsize=(8.6, 3.2), layout="constrained")
-    loss, score = figure.subplots(1, 2)
+    figure = StudyFigure(figsize=_size(6.4 if narrow else 3.2, narrow), layout="constrained")
+    loss, score = figure.subplots(*((2, 1) if narrow else (1, 2)))
     for arm, style in styles.items():
         for history in histories.get(arm, ()):
             for axes, column in ((loss, "loss"), (score, "validation_auroc")):
@@ -54,7 +52,7 @@ def learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]], styles: Sty
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     letter_panels((loss, score))
-    _legend(figure, [style for arm, style in styles.items() if arm in histories])
+    legend(figure, [style for arm, style in styles.items() if arm in histories], columns=1 if narrow else 3)
     return figure
 
 
@@ -83,7 +81,7 @@ def forest(evaluations: pd.DataFrame, styles: Styles, metric: str = "auroc", *, 
     axes.set_xlabel(
         f"{METRIC_NAMES[metric]} on the {side} side,{_gap(narrow)}95 % interval over {_covered(evaluations)}"
     )
-    _legend(figure, shown, columns=1 if narrow else 3)
+    legend(figure, shown, columns=1 if narrow else 3)
     return figure
 
 
@@ -115,7 +113,9 @@ def mean_auroc(evaluations: pd.DataFrame, styles: Styles, *, narrow: bool = Fals
 
 
 @styled
-def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = "auroc") -> Figure:
+def paired_differences(
+    comparisons: pd.DataFrame, styles: Styles, metric: str = "auroc", *, narrow: bool = False
+) -> Figure:
     """Draw distilled minus alone for each finding and the mean, with one panel per distilled student.
 
     A marker is filled if the difference is shown (for another metric than AUROC too: by its corrected p). ValueError
@@ -125,8 +125,11 @@ def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = 
     if not pairs:
         raise ValueError("no comparison to draw: the study trains no student both alone and distilled")
     findings = [MEAN, *(f for f in comparisons["finding"].unique() if f != MEAN)]
-    figure = StudyFigure(figsize=(8.6, 1.2 + 0.27 * len(findings)), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(pairs), sharex=True, sharey=True))
+    rows_of_panels = len(pairs) if narrow else 1
+    size = _size(1.2 + rows_of_panels * (0.27 * len(findings) + 0.5 * narrow), narrow)
+    figure = StudyFigure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows_of_panels, len(pairs) // rows_of_panels, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
     for axes, (second, frame) in zip(panels, pairs, strict=True):
         rows, style = frame.set_index("finding").loc[findings], styles[second]
         estimate, low, high = (rows[f"{metric}_{part}"] for part in ("difference", "low", "high"))
@@ -134,53 +137,15 @@ def paired_differences(comparisons: pd.DataFrame, styles: Styles, metric: str = 
         for mask, filled in ((shown, True), (~shown, False)):
             _intervals(axes, estimate[mask], low[mask], high[mask], np.flatnonzero(mask), style, filled=filled)
         axes.axvline(0, color=INK, linewidth=0.9)
-        axes.set_title(textwrap.fill(style.label, 66 // len(pairs), break_on_hyphens=False))
+        axes.set_title(textwrap.fill(style.label, 33 if narrow else 66 // len(pairs), break_on_hyphens=False))
         _finding_rows(axes, findings, rows)
-    if len(panels) > 1:
+    if len(pairs) > 1:
         letter_panels(panels)
     figure.supxlabel(
-        f"difference of {METRIC_NAMES[metric]}, distilled minus alone, 95 % interval of the paired difference",
+        f"difference of {METRIC_NAMES[metric]}, distilled minus alone,{_gap(narrow)}"
+        "95 % interval of the paired difference",
         fontsize=9.5,
     )
-    return figure
-
-
-@styled
-def cost_against_auroc(cost: pd.DataFrame, exported: pd.DataFrame, evaluations: pd.DataFrame, styles: Styles) -> Figure:
-    """Draw mean AUROC against latency, of each network in PyTorch and of its exported files in ONNX Runtime.
-
-    `cost`: one row per arm with latency_ms_median, _p25, _p75 and threads. `exported`: exported.csv with the column
-    `arm`; a file's AUROC is the network's plus `auroc_change`. Latency has a logarithmic axis, because its ratios
-    matter.
-    """
-    latencies = cost.set_index("arm")[["latency_ms_median", "latency_ms_p25", "latency_ms_p75"]]
-    rows = evaluations[evaluations["finding"] == MEAN].set_index("arm").join(latencies, how="inner")
-    shown = [style for arm, style in styles.items() if arm in rows.index]
-    figure = StudyFigure(figsize=(6, 4.3), layout="constrained")
-    axes = figure.subplots()
-    for style in shown:
-        row = rows.loc[style.arm]
-        latency, score = row["latency_ms_median"], row["auroc"]
-        axes.errorbar(
-            latency, score, color=style.colour, marker=style.marker, markersize=8, elinewidth=1.2, alpha=0.9,
-            xerr=[[latency - row["latency_ms_p25"]], [row["latency_ms_p75"] - latency]],
-            yerr=[[score - row["auroc_low"]], [row["auroc_high"] - score]],
-        )  # fmt: skip
-        files = exported[(exported["arm"] == style.arm) & exported["runtime"].str.startswith(REFERENCE_RUNTIME)]
-        times, scores = files["latency_ms_median"], score + files["auroc_change"]
-        axes.plot([latency, *times], [score, *scores], color=style.colour, linewidth=0.8, linestyle=":")
-        for time, value, precision in zip(times, scores, files["precision"], strict=True):
-            axes.plot(time, value, style.marker, color=style.colour, markersize=5.5,
-                      markerfacecolor=style.colour if precision == "float32" else "white")  # fmt: skip
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    threads = thread_count(cost["threads"].iloc[0])
-    axes.set_xlabel(f"latency of one image on this processor, {threads} (ms)")
-    axes.set_ylabel("mean AUROC (95 % interval)")
-    axes.grid()
-    _legend(figure, shown, columns=2)
     return figure
 
 
@@ -236,7 +201,7 @@ def _covered(frame: pd.DataFrame) -> str:
     return str(frame["interval"].iloc[0])
 
 
-def _legend(figure: Figure, shown: Sequence[ArmStyle], columns: int = 3) -> None:
+def legend(figure: Figure, shown: Sequence[ArmStyle], columns: int = 3) -> None:
     """Draw the legend, in the study's order of arms, above the axes."""
     handles = [
         Line2D([], [], color=style.colour, marker=style.marker, markersize=5.5, linewidth=1.6, label=style.label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cxr_kd.report.figures import REFERENCE_RUNTIME
+from cxr_kd.report.cost_figure import REFERENCE_RUNTIME
 from cxr_kd.report.study_files import StudyFiles
 from cxr_kd.report.style import ArmStyle
 from cxr_kd.report.wording import counted, listed, number

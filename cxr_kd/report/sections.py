@@ -21,6 +21,7 @@ from cxr_kd.report import (
     result_tables,
 )
 from cxr_kd.report.ablation_figure import ablation_figure
+from cxr_kd.report.cost_figure import cost_against_auroc
 from cxr_kd.report.exported_table import candidates_table, exported_table
 from cxr_kd.report.familiar_table import familiar_table
 from cxr_kd.report.headline import cost_sentences, share_sentences
@@ -68,7 +69,7 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
     left_out = one_arm[one_arm["left_out"] != ""]
     scored, compared = len(left_out) < len(one_arm), not comparisons.empty
     first = study.evaluation.headline_source
-    curves = figures.learning_curves(files.histories, styles)
+    curves, narrow_curves = (figures.learning_curves(files.histories, styles, narrow=each) for each in (False, True))
     mean = forest = difference = None
     if scored:
         narrow = figures.mean_auroc(evaluations, styles, narrow=True)
@@ -76,7 +77,9 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
         narrow = figures.forest(evaluations, styles, narrow=True)
         forest = drawn.add("auroc", figures.forest(evaluations, styles), evaluations, narrow=narrow)
         if compared:
-            difference = drawn.add("differences", figures.paired_differences(comparisons, styles), comparisons)
+            narrow = figures.paired_differences(comparisons, styles, narrow=True)
+            wide = figures.paired_differences(comparisons, styles)
+            difference = drawn.add("differences", wide, comparisons, narrow=narrow)
     return {
         "sources": files.by_source
         and source_section(files.data, evaluations, comparisons, files.by_source, styles, first),
@@ -91,7 +94,7 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
         "difference_table": result_tables.difference_table(comparisons, styles) if compared else None,
         "chance_table": comparison_tables.chance_table(comparisons, styles, study.seeds),
         "teacher_table": comparison_tables.teacher_table(files.with_teachers, styles, study.evaluation),
-        "curves_figure": drawn.add("training", curves, _histories(study, files)),
+        "curves_figure": drawn.add("training", curves, _histories(study, files), narrow=narrow_curves),
     }
 
 
@@ -194,8 +197,9 @@ def cost(
     figure = None
     if scored:
         means = files.evaluations[files.evaluations["finding"] == MEAN].drop(columns="run")
-        drawing = figures.cost_against_auroc(files.cost, files.exported, files.evaluations, styles)
-        figure = drawn.add("cost", drawing, means.merge(files.cost, on="arm"))
+        shown = files.cost, files.exported, files.evaluations, styles
+        narrow = cost_against_auroc(*shown, narrow=True)
+        figure = drawn.add("cost", cost_against_auroc(*shown), means.merge(files.cost, on="arm"), narrow=narrow)
     return {
         "share_sentences": [] if study.evaluation.headline_source else share_sentences(files.kept_shares, styles),
         "cost_sentences": cost_sentences(files.cost, list(taught.values()), styles),

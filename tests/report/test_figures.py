@@ -14,6 +14,7 @@ from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.evaluation.study_results import evaluate_study, read_results
 from cxr_kd.explanation.examples import Example
 from cxr_kd.report import data_figures, figures
+from cxr_kd.report.cost_figure import cost_against_auroc
 from cxr_kd.report.maps import figures as map_figures
 from cxr_kd.report.maps import overlays
 from cxr_kd.report.study_files import read_study_files
@@ -99,7 +100,7 @@ def test_learning_curves_draw_each_seed_and_cost_draws_each_arm(make_study) -> N
     loss, score = figures.learning_curves({arm: [history, history] for arm in styles}, styles).axes
     assert len(loss.lines) == len(score.lines) == 2 * len(styles)
     files = read_study_files(study)
-    figure = figures.cost_against_auroc(files.cost, files.exported, read_results(study)[0], styles)
+    figure = cost_against_auroc(files.cost, files.exported, read_results(study)[0], styles)
     assert any("(ms)" in text for text in texts(figure))
     (axes,) = figure.axes
     assert len(axes.containers) == len(styles)
