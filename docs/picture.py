@@ -29,7 +29,7 @@ def head(page: Page) -> list[Image.Image]:
 
 def where(page: Page) -> list[Image.Image]:
     """Return the figure of where networks look, and below it the maps of the first radiographs."""
-    drawn = Image.open(io.BytesIO(page.locator("header figure img").screenshot()))
+    drawn = Image.open(io.BytesIO(page.locator("header figure img").last.screenshot()))
     maps = _stored(page, "#explanations figure.picture img")
     return [drawn, maps.crop((0, 0, maps.width, round(MAPS_SHOWN * maps.height)))]
 

@@ -61,5 +61,5 @@ def _with_ends(column: str) -> list[str]:
 def _with_arms(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with the column `arm`; missing texts are empty."""
     arm_of_run = {run.name: arm for arm, runs in all_arms(study).items() for run in runs}
-    texts = {column: frame[column].fillna("") for column in TEXTS if column in frame}
+    texts = {column: frame[column].astype(object).fillna("") for column in TEXTS if column in frame}
     return frame.assign(arm=frame["run"].map(arm_of_run), **texts)

@@ -210,7 +210,9 @@ def _with_arms(study: Study, name: str, columns: Sequence[str]) -> pd.DataFrame:
     arm_of_run = {run.name: arm for arm, runs in arms_of(study).items() for run in runs}
     if unknown := sorted(set(frame["run"]) - set(arm_of_run)):
         raise ReportError(f"{path}: the study has no run {unknown[0]!r}; run 07_device again")
-    texts = {column: frame[column].fillna("") for column in ("way", "finding", "refused") if column in frame}
+    texts = {
+        column: frame[column].astype(object).fillna("") for column in ("way", "finding", "refused") if column in frame
+    }
     return frame.assign(arm=frame["run"].map(arm_of_run), **texts)
 
 

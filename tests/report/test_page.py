@@ -229,7 +229,8 @@ def test_a_browser_shows_it_wide_narrow_and_printed(report: Path, browser) -> No
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"the page scrolls sideways by {wide} px at {width} px"
         assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
-        cut = "[...document.images].some(i => i.getBoundingClientRect().right > document.documentElement.clientWidth)"
+        cut = "[...document.querySelectorAll('.drawing:not(.wide) img, .scroll')].some("
+        cut += "i => i.getBoundingClientRect().right > document.documentElement.clientWidth)"
         assert not page.evaluate(cut), f"a figure is cut at {width} px"
     boxes = page.evaluate("[...document.querySelectorAll('.scroll')].map(b => b.scrollWidth > b.clientWidth)")
     assert any(boxes)  # at 400 px wide tables scroll in their own box
