@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from cxr_kd.errors import PredictionsError
+from cxr_kd.evaluation.arm_tables import ArmPredictions
 from cxr_kd.evaluation.bootstrap import MEAN, METRICS
+from cxr_kd.evaluation.predictions import Predictions
 from cxr_kd.evaluation.study_results import COLUMNS, read_predictions, read_table
 from cxr_kd.evaluation.uncertainty import compare, correct_over_comparisons
 from cxr_kd.files import read_json, write_csv
@@ -35,14 +37,15 @@ def question_arms(study: Study) -> list[tuple[str, str]]:
     return [(question, arm) for question, arms in questions.items() for arm in arms]
 
 
-def compare_ablation(study: Study) -> pd.DataFrame:
+def compare_ablation(study: Study, predictions: ArmPredictions | None = None) -> pd.DataFrame:
     """Return each arm minus the reference on the test side: one row per question, arm and finding, the mean last.
 
     Columns: question, arm, and those of `uncertainty.compare`, with the seeds of the study. p-values are corrected over
-    the findings of an arm; those of the mean are corrected over all arms.
+    the findings of an arm; those of the mean are corrected over all arms. `predictions`: of the compared arms, if they
+    have been read.
     """
     arms = _compared(study)
-    predictions = read_predictions(study, arms)
+    predictions = predictions or read_predictions(study, arms)
     frames = []
     for question, arm in question_arms(study):
         frame = compare(predictions[arms[0]], predictions[arm], study.evaluation, study.seeds)
@@ -53,17 +56,18 @@ def compare_ablation(study: Study) -> pd.DataFrame:
     return correct_over_comparisons(pd.concat(frames, ignore_index=True))
 
 
-def describe_arms(study: Study, agreements: pd.DataFrame) -> pd.DataFrame:
+def describe_arms(study: Study, agreements: pd.DataFrame, predictions: ArmPredictions | None = None) -> pd.DataFrame:
     """Return what each compared arm took and gained: one row per arm, the reference first.
 
     Columns: arm; training_seconds (of one student), teacher_training_seconds and answering_seconds (of its teachers),
     answers_mb, all means over seeds; views; over_control, over_control_low, over_control_high (mean AUROC minus that of
     the same network trained alone; NaN without such a control and for the control itself); and the columns of
-    `agreements`, which has one row per arm.
+    `agreements`, which has one row per arm. `predictions`: of the compared arms and their controls, if they have been
+    read.
     """
     arms, runs_of = _compared(study), all_arms(study)
     control_by_arm = {arm: control_of(study, arm) for arm in arms}
-    predictions = read_predictions(study, [*arms, *filter(None, control_by_arm.values())])
+    predictions = predictions or _read(study)
     rows = []
     for arm in arms:
         gain: tuple[float, ...] = (np.nan, np.nan, np.nan)
@@ -77,7 +81,8 @@ def describe_arms(study: Study, agreements: pd.DataFrame) -> pd.DataFrame:
 
 def write_ablation(study: Study, agreements: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write and return the tables of `compare_ablation` and `describe_arms` (`FILES`)."""
-    frames = compare_ablation(study), describe_arms(study, agreements)
+    predictions = _read(study)
+    frames = compare_ablation(study, predictions), describe_arms(study, agreements, predictions)
     for name, frame in zip(FILES, frames, strict=True):
         write_csv(study.runs_folder / name, frame)
     return frames
@@ -104,6 +109,12 @@ def _columns(study: Study) -> tuple[list[str], list[str]]:
     about_arms = ["arm", *TIME_COLUMNS, *CONTROL_COLUMNS, *AGREEMENT_COLUMNS]
     compared = [column for column in COLUMNS["comparisons.csv"] if column not in ("first", "second")]
     return ["question", "arm", *compared, *seeds], about_arms
+
+
+def _read(study: Study) -> dict[str, list[Predictions]]:
+    """The predictions of the compared arms and of their controls on the test side."""
+    arms = _compared(study)
+    return read_predictions(study, [*arms, *filter(None, (control_of(study, arm) for arm in arms))])
 
 
 def _times(study: Study, runs: Sequence[Run]) -> dict[str, Any]:

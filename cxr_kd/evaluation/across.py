@@ -9,7 +9,7 @@ computed from predictions files.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -45,9 +45,10 @@ class DataSet:
         """The predictions of one run; all runs hold the same images and findings."""
         return next(iter(self.predictions.values()))[0]
 
-    def of_findings(self, findings: Sequence[str]) -> ArmPredictions:
-        """Return the predictions of these findings."""
-        return {arm: [run.of_findings(findings) for run in runs] for arm, runs in self.predictions.items()}
+    def of_findings(self, findings: Sequence[str]) -> DataSet:
+        """Return the data set with the predictions of these findings only."""
+        predictions = {arm: [run.of_findings(findings) for run in runs] for arm, runs in self.predictions.items()}
+        return replace(self, predictions=predictions)
 
 
 def evaluate_across(
@@ -62,7 +63,8 @@ def evaluate_across(
     Raises PredictionsError if the data sets share no finding.
     """
     findings = _shared(data_sets)
-    evaluations = [evaluate_arms(each.of_findings(findings), settings) for each in data_sets]
+    data_sets = [each.of_findings(findings) for each in data_sets]
+    evaluations = [evaluate_arms(each.predictions, settings) for each in data_sets]
     in_mean = [finding for finding in findings if all(finding in _scored(frame) for frame in evaluations)]
 
     def evaluated(predictions: ArmPredictions) -> pd.DataFrame:
@@ -78,7 +80,7 @@ def evaluate_across(
     if not pairs:
         changes = pd.DataFrame(columns=[*ABOUT, *COLUMNS["comparisons.csv"]])
     else:
-        frames = [(each, compared(each.of_findings(findings))) for each in data_sets]
+        frames = [(each, compared(each.predictions)) for each in data_sets]
         frames = [(each, _with_mean_over(in_mean, frame, each, compared)) for each, frame in frames]
         all_changes = [_about(frame, each, in_mean) for each, frame in frames]
         changes = correct_over_comparisons(pd.concat(all_changes, ignore_index=True))
@@ -153,7 +155,7 @@ def _with_mean_over(
     if set(findings) == _scored(frame):
         return frame
     if findings:
-        own = table(data_set.of_findings(findings))
+        own = table(data_set.of_findings(findings).predictions)
         own = own[own["finding"] == MEAN].set_axis(frame.index[means])
         return pd.concat([frame[~means], own]).sort_index()
     frame = frame.copy()

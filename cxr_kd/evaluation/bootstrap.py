@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,9 @@ MEAN = "mean"  # the value of the column `finding` in the row that holds the mea
 DEFAULTS = Evaluation()
 
 Runs = Predictions | Sequence[Predictions]  # one run, or the seeds of one training
+
+# What `_values` gave for each run and setting. An arm is compared with several others, always with the same resamples.
+_KEPT: WeakKeyDictionary[Predictions, dict[tuple[int, int, int], np.ndarray]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +84,26 @@ def difference(first: Bootstrap, second: Bootstrap) -> Bootstrap:
 def bootstrap(runs: Runs, settings: Evaluation = DEFAULTS) -> Bootstrap:
     """Return both metrics of a run, or of several trainings of it, for all patients and for resamples of them.
 
-    Runs on the same patients get the same resamples from the same seed. Raises PredictionsError unless all runs hold
-    the same images and labels.
+    Runs on the same patients get the same resamples from the same seed. A run is resampled once: its values are kept as
+    long as its predictions are in memory. Raises PredictionsError unless all runs hold the same images and labels.
     """
     runs = listed(runs)
     check_same_images(runs)
-    numbers, drawn = resample_patients(runs[0].patients, settings)
-    weights = np.concatenate([np.ones((drawn.shape[1], 1)), drawn.T], axis=1)  # first column: every patient once
-    counts = _count(runs[0], settings.minimum_positives)
-    scored = np.flatnonzero(counts["left_out"] == "")
-    values = np.stack([_with_mean(_metrics(run, scored, numbers, weights)) for run in runs])
-    return Bootstrap(_add_mean_row(counts), values[..., 0], values[..., 1:], _degrees(runs[0]))
+    values = np.stack([_values(run, settings) for run in runs])
+    counts = _add_mean_row(_count(runs[0], settings.minimum_positives))
+    return Bootstrap(counts, values[..., 0], values[..., 1:], _degrees(runs[0]))
+
+
+def _values(run: Predictions, settings: Evaluation) -> np.ndarray:
+    """Both metrics of a run's findings and of their mean (2, L + 1, 1 + R): for all patients, then for resamples."""
+    kept = _KEPT.setdefault(run, {})
+    asked = (settings.resamples, settings.seed, settings.minimum_positives)
+    if asked not in kept:
+        numbers, drawn = resample_patients(run.patients, settings)
+        weights = np.concatenate([np.ones((drawn.shape[1], 1)), drawn.T], axis=1)  # first column: every patient once
+        scored = np.flatnonzero(_count(run, settings.minimum_positives)["left_out"] == "")
+        kept[asked] = _with_mean(_metrics(run, scored, numbers, weights))
+    return kept[asked]
 
 
 def check_same_images(runs: Sequence[Predictions]) -> None:

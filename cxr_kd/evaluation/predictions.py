@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -119,13 +120,22 @@ class Predictions:
         return self.frame[column].to_numpy(dtype=np.float64 if column == "age" else object)
 
     def within(self, image_source: str) -> Predictions:
-        """Return the predictions of the images of one source; PredictionsError if there is none."""
+        """Return the predictions of the images of one source, always the same object; PredictionsError without any."""
         if self.image_sources is None or image_source not in self.image_sources:
             raise PredictionsError(f"{self.source}: no image has the source {image_source!r}")
-        return replace(self, frame=self.frame[self.frame["source"] == image_source].reset_index(drop=True))
+        if image_source not in self._within:
+            frame = self.frame[self.frame["source"] == image_source].reset_index(drop=True)
+            self._within[image_source] = replace(self, frame=frame)
+        return self._within[image_source]
+
+    @cached_property
+    def _within(self) -> dict[str, Predictions]:
+        return {}
 
     def of_findings(self, findings: Sequence[str]) -> Predictions:
         """Return the predictions of these findings, in this order; PredictionsError for one that is not there."""
+        if tuple(findings) == self.findings:
+            return self
         return replace(self, metadata=self.metadata.model_copy(update={"findings": tuple(findings)}))
 
     def write(self, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import torch
@@ -16,6 +18,7 @@ from cxr_kd.models.classifier import CxrClassifier
 from cxr_kd.study import Study
 from cxr_kd.study.arms import all_arms, compared_arms
 from cxr_kd.study.settings import Evaluation
+from cxr_kd.training.distributed import Processes
 from cxr_kd.training.finished_run import load_run
 
 BATCH_SIZE = 64
@@ -31,18 +34,13 @@ def agreement_of_students(study: Study, data: Prepared) -> pd.DataFrame:
     arms, runs_of = compared_arms(study), all_arms(study)
     if not arms or not runs_of[arms[0]][0].teachers:
         return pd.DataFrame(columns=["arm", *AGREEMENT_COLUMNS])
-    teachers = [load_run(study, study.teacher_runs(run)[0], data) for run in runs_of[arms[0]]]
     patients = data.table.select(data.split.test).frame["patient_id"].to_numpy(str)
-    agreements = {
-        arm: np.mean(
-            [
-                evidence_agreement(load_run(study, run, data), teacher, data)
-                for run, teacher in zip(runs_of[arm], teachers, strict=True)
-            ],
-            axis=0,
-        )
-        for arm in arms
-    }
+    of_seeds = []
+    for seed, run in enumerate(runs_of[arms[0]]):
+        teacher = load_run(study, study.teacher_runs(run)[0], data)
+        students = {arm: load_run(study, runs_of[arm][seed], data) for arm in arms}
+        of_seeds.append(evidence_agreements(students, teacher, data))
+    agreements = {arm: np.mean([of_seed[arm] for of_seed in of_seeds], axis=0) for arm in arms}
     rows = []
     for arm, of_arm in agreements.items():
         own = mean_agreement(of_arm, patients, study.evaluation)
@@ -51,20 +49,29 @@ def agreement_of_students(study: Study, data: Prepared) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def evidence_agreement(first: CxrClassifier, second: CxrClassifier, data: Prepared, side: Side = "test") -> np.ndarray:
-    """Return the cosine of two networks' evidence for each image and finding of a side, (N, L).
+def evidence_agreements(
+    students: Mapping[str, CxrClassifier], teacher: CxrClassifier, data: Prepared, side: Side = "test"
+) -> dict[str, np.ndarray]:
+    """Return the cosine of each network's evidence with the teacher's, for each image and finding of a side, (N, L).
 
     NaN where the finding is absent or its label unknown. From -1 to 1; higher means more alike. The loss
-    `distill.map_losses.map_cosine` pulls this value towards 1 (it names its sources).
+    `distill.map_losses.map_cosine` pulls this value towards 1 (it names its sources). Each network sees each image
+    once, the teacher too.
     """
-    networks = (first.eval(), second.eval())
-    cosines = []
+    device = Processes.here().device
+    networks = {name: network.eval().to(device) for name, network in students.items()}
+    teacher, cosines = teacher.eval().to(device), {name: list[torch.Tensor]() for name in students}
+
+    def evidence(network: CxrClassifier) -> torch.Tensor:
+        return observe(network, images, {"evidence"}).part("evidence")
+
     with torch.inference_mode():
         for batch in data.batches(side, BATCH_SIZE).epoch(0):
-            evidence = [observe(network, batch.images, {"evidence"}).part("evidence") for network in networks]
-            present = (batch.labels == 1) & batch.known
-            cosines.append(torch.where(present, cosine(*evidence), torch.nan))
-    return torch.cat(cosines).numpy()
+            images, present = batch.images.to(device), ((batch.labels == 1) & batch.known).to(device)
+            of_teacher = evidence(teacher)
+            for name, network in networks.items():
+                cosines[name].append(torch.where(present, cosine(evidence(network), of_teacher), torch.nan).cpu())
+    return {name: torch.cat(of_network).numpy() for name, of_network in cosines.items()}
 
 
 def mean_agreement(agreements: np.ndarray, patients: np.ndarray, settings: Evaluation) -> tuple[float, float, float]:

@@ -67,6 +67,28 @@ def test_differences_within_a_source_are_paired_on_its_images() -> None:
     pd.testing.assert_frame_equal(ours[list(expected)], expected)
 
 
+def test_each_training_is_resampled_once_however_often_its_arm_is_compared(monkeypatch) -> None:
+    from cxr_kd.evaluation import bootstrap
+
+    ranked, rank = [], bootstrap.rank
+    monkeypatch.setattr(bootstrap, "rank", lambda *each: ranked.append(each) or rank(*each))
+    arms = {name: [predicted(seed), predicted(seed + 10)] for seed, name in enumerate(("a", "b", "c"))}
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    evaluate_arms(arms, SETTINGS)
+    first = compare_arms(arms, pairs, SETTINGS, [0, 1])
+    assert len(ranked) == 3 * 2 * 2  # arms, trainings, findings
+    pd.testing.assert_frame_equal(first, compare_arms({k: [*v] for k, v in arms.items()}, pairs, SETTINGS, [0, 1]))
+    again = {name: [Predictions(run.frame, METADATA) for run in runs] for name, runs in arms.items()}
+    pd.testing.assert_frame_equal(first, compare_arms(again, pairs, SETTINGS, [0, 1]))
+    assert len(ranked) == 2 * 12  # new objects are resampled again
+    compare_arms(again, pairs, SETTINGS.model_copy(update={"seed": 1}), [0, 1])
+    assert len(ranked) == 3 * 12  # and with other resamples
+    within_sources(arms, lambda inside: evaluate_arms(inside, SETTINGS))
+    before = len(ranked)
+    within_sources(arms, lambda inside: compare_arms(inside, pairs, SETTINGS, [0, 1]))
+    assert len(ranked) == before
+
+
 def test_source_only_scores_are_the_training_rates_of_the_source() -> None:
     only = source_only(predicted(), counts(**{"A": (1, 0, 10), "01": (4, 5, 10), "C": (0, 0, 0)}))
     assert only.logits[0].tolist() == pytest.approx([0.1, 0.0])

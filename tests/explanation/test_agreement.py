@@ -10,7 +10,8 @@ from cxr_kd.data.prepare import Prepared
 from cxr_kd.data.splits import Split
 from cxr_kd.distill.map_losses import map_cosine
 from cxr_kd.distill.outputs import observe
-from cxr_kd.explanation.agreement import evidence_agreement, mean_agreement
+from cxr_kd.explanation import agreement
+from cxr_kd.explanation.agreement import evidence_agreements, mean_agreement
 from cxr_kd.models.build import build
 from cxr_kd.study.settings import Evaluation
 
@@ -31,12 +32,14 @@ def network(seed: int):
 
 
 def test_a_network_agrees_with_itself_more_than_with_another(data):
-    same, other = evidence_agreement(network(0), network(0), data), evidence_agreement(network(0), network(1), data)
+    same, other = evidence_agreements({"same": network(0), "other": network(1)}, network(0), data).values()
     labels = data.table.select(data.split.test).labels()
     np.testing.assert_array_equal(np.isfinite(same), labels == 1)  # only where the finding is present
     np.testing.assert_allclose(same[labels == 1], 1, atol=1e-5)
     assert np.nanmean(other) < 0.9
-    np.testing.assert_allclose(other, evidence_agreement(network(1), network(0), data), atol=1e-5)
+    np.testing.assert_allclose(
+        other, evidence_agreements({"turned": network(0)}, network(1), data)["turned"], atol=1e-5
+    )
 
 
 def test_agreement_is_the_cosine_that_the_loss_increases(data):
@@ -48,10 +51,25 @@ def test_agreement_is_the_cosine_that_the_loss_increases(data):
     seen = torch.full_like(two.logits, -1.0)
     seen[image, 0] = 5.0  # the only finding that the teacher sees
     loss = map_cosine(one.evidence, two.evidence, seen)
-    others = evidence_agreement(first, second, data)
+    others = evidence_agreements({"first": first}, second, data)["first"]
     weights = torch.relu(seen - seen.mean(dim=0))
     assert (weights > 0).sum() == 1
     assert 1 - loss.item() == pytest.approx(others[image, 0], abs=1e-4)
+
+
+def test_each_network_sees_each_image_once(data, monkeypatch):
+    teacher, students = network(9), {name: network(seed) for seed, name in enumerate("abc")}
+    seen = {id(each): 0 for each in (teacher, *students.values())}
+
+    def counted(model, images, parts):
+        seen[id(model)] += len(images)
+        return observe(model, images, parts)
+
+    monkeypatch.setattr(agreement, "observe", counted)
+    found = agreement.evidence_agreements(students, teacher, data)
+    assert list(seen.values()) == [len(data.split.test)] * 4
+    for name, each in students.items():
+        np.testing.assert_array_equal(found[name], evidence_agreements({"alone": each}, teacher, data)["alone"])
 
 
 def test_the_interval_is_over_patients():
