@@ -1,16 +1,20 @@
 """What notebooks 1 and 6 show is what the data card and the tables say; what a study does not have is said."""
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 
 from cxr_kd.explanation.map_tables import read_map_tables
 from cxr_kd.files import read_json
-from cxr_kd.report import data_views, explain_views
-from cxr_kd.report.lesson import show
+from cxr_kd.report import data_views, explain_views, notebook_page
+from cxr_kd.report.lesson import STEPS, about, show
 from cxr_kd.report.maps import views as map_views
+from cxr_kd.report.page import NOTEBOOKS
 from cxr_kd.report.style import arm_styles
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_sentences_of_the_data_card_escape_what_a_data_set_says(make_study) -> None:
@@ -54,3 +58,14 @@ def test_without_known_places_there_is_a_sentence_in_place_of_tables(make_study,
         assert view(study, tables) is None
     show(*explain_views.where(study, tables), otherwise=explain_views.NO_PLACES)
     assert "Markdown" in capsys.readouterr().out
+
+
+def test_a_notebook_says_which_step_it_is_and_a_title_is_text(make_study) -> None:
+    study = make_study()
+    study = study.model_copy(update={"title": "<b>1 < 2</b>"})
+    html = about(study, 6).data
+    assert "&lt;b&gt;1 &lt; 2&lt;/b&gt;" in html
+    assert html.count("<th") - 1 == len(STEPS) == len(NOTEBOOKS)  # one more: thead
+    assert re.findall(r"<th [^>]*background-color[^>]*>([^<]*)", notebook_page.clean(html)) == ["6 Explanation"]
+    for notebook in sorted((ROOT / "notebooks").glob("0*.ipynb")):
+        assert f'"about(study, {int(notebook.stem[:2])})"' in notebook.read_text()
