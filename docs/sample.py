@@ -17,6 +17,7 @@ from markupsafe import escape
 
 from cxr_kd.errors import CxrKdError, ReportError
 from cxr_kd.files import written_whole
+from cxr_kd.report.page import NOTEBOOK_LIST
 from cxr_kd.report.study_files import StudyFiles, read_study_files
 from cxr_kd.study import Study, load_study
 from cxr_kd.study.data_settings import OPEN_DATA
@@ -27,7 +28,6 @@ WITHOUT_NOTEBOOKS = "<p>The executed notebooks are not part of this sample. The 
 RESULTS = ("evaluations.csv", "comparisons.csv", "device.csv", "exported.csv", "familiar.csv",
            "explanations/explanations.json")  # fmt: skip
 
-_NOTEBOOKS = re.compile(r'<h3>The executed notebooks</h3>\s*<ul class="notebooks">.*?</ul>', re.DOTALL)
 _FILES = re.compile(r'<span class="files[^"]*">.*?</span>', re.DOTALL)
 _BESIDE = re.compile(r'<p class="beside">.*?</p>', re.DOTALL)  # links to the files beside the report
 _LINK = re.compile(r'href="((?!#|https://)[^"]+)"')  # to a file beside the report
@@ -51,7 +51,7 @@ def write_sample(study: Study, folder: Path = SAMPLES, limit_mb: float = LIMIT_M
     html = html.replace(_HEADER, f'{_HEADER}\n  <p class="callout">{note}</p>', 1)
     for beside in (_FILES, _BESIDE):
         html = beside.sub("", html)
-    html = _NOTEBOOKS.sub(WITHOUT_NOTEBOOKS, html)
+    html = NOTEBOOK_LIST.sub(WITHOUT_NOTEBOOKS, html)
     if dead := _LINK.findall(html):
         raise ReportError(f"{page}: links to {dead[0]}, which the sample does not have; make the report again")
     if len(html.encode()) > limit_mb * 1e6:

@@ -5,6 +5,7 @@ Beside it are the page of reporting guidelines, the methods as text to paste, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from cxr_kd.report.page_files import PageFiles
 from cxr_kd.report.rendering import rendered
 from cxr_kd.report.scheme import scheme
 from cxr_kd.report.study_copy import FOLDER as COPY
-from cxr_kd.report.study_copy import copied_files, copy_study
+from cxr_kd.report.study_copy import copied_files, write_copy
 from cxr_kd.report.study_files import StudyFiles, headline_results, read_study_files
 from cxr_kd.report.style import ArmStyle, arm_styles
 from cxr_kd.report.trust import trust
@@ -50,6 +51,10 @@ NOTEBOOKS = {
 }
 
 
+# What links to them in the page: who gets the page need not get them too.
+NOTEBOOK_LIST = re.compile(r'<h3>The executed notebooks</h3>\s*<ul class="notebooks">.*?</ul>', re.DOTALL)
+
+
 @dataclass(frozen=True)
 class Pages:
     """The content of a report: its texts by file name, index.html last, and its figures and tables."""
@@ -69,11 +74,11 @@ def write_report(study: Study) -> Path:
         StorageError: if the disk has no room for the report or refuses it. An older report then stays as it is.
     """
     files = read_study_files(study)
-    pages, folder = make_pages(study, files), study.report_folder
+    pages, folder, copied = make_pages(study, files), study.report_folder, copied_files(study)
     size = pages.drawn.size + sum(len(text.encode()) for text in pages.texts.values())
-    size += sum(path.stat().st_size for path in copied_files(study).values())
+    size += sum(path.stat().st_size for path in copied.values())
     check_room(folder, size, "the report")
-    names = [*copy_study(study, folder), *pages.drawn.write(folder), *pages.texts]
+    names = [*write_copy(copied, folder), *pages.drawn.write(folder), *pages.texts]
     for name, text in pages.texts.items():
         with written_whole(folder / name) as temporary:
             temporary.write_bytes(text.encode())

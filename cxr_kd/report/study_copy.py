@@ -5,7 +5,7 @@ It is a study's home as any other, with `studies/NAME.yaml` and `runs/NAME`, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cxr_kd.evaluation import across
@@ -16,7 +16,6 @@ from cxr_kd.files import read_json, written_whole
 from cxr_kd.report.needed import needed_files
 from cxr_kd.report.study_files import PICTURES
 from cxr_kd.study import Study
-from cxr_kd.study.arms import all_arms
 
 FOLDER = "study"  # beside the page
 
@@ -30,12 +29,12 @@ def copied_files(study: Study) -> dict[str, Path]:
     return files
 
 
-def copy_study(study: Study, report: Path) -> list[str]:
-    """Write the copy into FOLDER of a report's folder, and remove what an older copy had more.
+def write_copy(files: Mapping[str, Path], report: Path) -> list[str]:
+    """Write the copy (`copied_files`) into FOLDER of a report's folder, and remove what an older copy had more.
 
     Returns the paths of the files in `report`. Raises StorageError if the disk refuses them.
     """
-    folder, files = report / FOLDER, copied_files(study)
+    folder = report / FOLDER
     for name, source in files.items():
         with written_whole(folder / name) as temporary:
             temporary.write_bytes(source.read_bytes())
@@ -52,14 +51,14 @@ def _read_by_the_report(study: Study) -> Iterator[Path]:
         yield study.runs_folder / name
     for run in study.all_runs:
         yield study.run_folder(run) / "history.csv"
-    folder = study.runs_folder / "explanations"
+    folder = study.runs_folder / MAPS
     for entry in read_json(folder / "explanations.json"):
         yield folder / entry["file"]
 
 
 def _predictions(study: Study) -> Iterator[Path]:
     """The predictions of all runs, and the values of all maps."""
-    for run in (run for runs in all_arms(study).values() for run in runs):
+    for run in study.all_runs:
         for side in ("validation", "test"):
             yield study.run_folder(run) / f"predictions-{side}.parquet"
         for name in study.evaluate_on:

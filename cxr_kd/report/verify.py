@@ -26,7 +26,7 @@ from cxr_kd.evaluation.ablation import compare_ablation
 from cxr_kd.explanation import map_tables
 from cxr_kd.files import sha256_of, write_csv
 from cxr_kd.report.crate import NAME, described_code, described_files
-from cxr_kd.report.page import make_pages
+from cxr_kd.report.page import NOTEBOOK_LIST, make_pages
 from cxr_kd.report.page_files import FOLDER as DRAWN
 from cxr_kd.report.study_copy import FOLDER as COPY
 from cxr_kd.report.study_files import read_study_files
@@ -42,8 +42,7 @@ OTHER_CODE = (
     "index.html names the commit under 'Run it again'"
 )
 NOT_SHARED = "The predictions are not in the report (setting share_predictions), so no result was computed again"
-_PICTURE = re.compile(r"data:[^\"]*")
-_NOTEBOOKS = re.compile(r'<h3>The executed notebooks</h3>\s*<ul class="notebooks">.*?</ul>', re.DOTALL)
+_PICTURE = re.compile(r'"data:[^"]*"')  # an attribute: the study file in the page has a key `data:` too
 _TAG = re.compile(r"<[^>]*>")
 
 
@@ -76,7 +75,7 @@ def _study_file(folder: Path) -> Path:
 
 def _unchanged(folder: Path, described: Mapping[str, str]) -> Check:
     """Is every file there, as it was written, and no other one?"""
-    problems = []
+    problems, known = [], {NAME, *described}
     for name, sha256 in described.items():
         if not (folder / name).is_file():
             problems.append(f"{name}: described in {NAME}, but not there")
@@ -84,7 +83,7 @@ def _unchanged(folder: Path, described: Mapping[str, str]) -> Check:
             problems.append(f"{name}: changed since the report was written (another SHA-256)")
     for path in sorted(folder.rglob("*")):
         beside = path.relative_to(folder).as_posix()
-        if path.is_file() and beside not in (NAME, *described) and not beside.startswith(UNDESCRIBED):
+        if path.is_file() and beside not in known and not beside.startswith(UNDESCRIBED):
             problems.append(f"{beside}: not described in {NAME}")
     return Check(f"{len(described)} files are as they were written", problems)
 
@@ -184,7 +183,7 @@ def _shared(first: list[str], second: list[str]) -> int:
 
 def _lines(text: str) -> list[str]:
     """The lines of a page without its pictures, and without the list of notebooks, which need not have been sent."""
-    return [line for line in _PICTURE.sub("", _NOTEBOOKS.sub("", text)).splitlines() if line.strip()]
+    return [line for line in _PICTURE.sub("", NOTEBOOK_LIST.sub("", text)).splitlines() if line.strip()]
 
 
 def _words(markup: str) -> list[str]:

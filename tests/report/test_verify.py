@@ -78,6 +78,14 @@ def test_a_number_changed_in_the_page_is_found_even_if_its_hash_fits(sent: Path)
     )
 
 
+def test_a_setting_changed_in_the_page_is_found_after_the_key_data_too(sent: Path) -> None:
+    change(sent / "index.html", "image_size: 64", "image_size: 96")
+    hide(sent, "index.html")
+    files, results, pages = problems(sent)
+    assert (files, results) == ([], [])
+    assert pages == ["index.html: after 'image_size:' stands '96'; the results give '64'"]
+
+
 def test_a_result_changed_in_its_table_is_found_by_its_predictions(sent: Path) -> None:
     frame = pd.read_csv(sent / EVALUATIONS, dtype=str, keep_default_na=False)
     row = frame.index[frame["finding"] == "Mass"][0]
