@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from cxr_kd.evaluation.bootstrap import MEAN
 from cxr_kd.report.ablation import Variant
-from cxr_kd.report.style import INK, MUTED, RULE, StudyFigure, styled
+from cxr_kd.report.style import INK, MUTED, StudyFigure, name_rows, styled
 
 
 @styled
@@ -24,9 +24,9 @@ def ablation_figure(comparisons: pd.DataFrame, variants: Mapping[str, Variant], 
         lines += [(str(question), None), *((variants[row["arm"]].changes, row) for row in rows.to_dict("records"))]
     figure = StudyFigure(figsize=(8.6, 0.9 + 0.26 * len(lines)), layout="constrained")
     axes = figure.subplots()
+    name_rows(axes, lines)
     for position, (_, row) in enumerate(lines):
         if row is None:
-            axes.axhline(position - 0.5, color=RULE, linewidth=0.8)
             continue
         style = variants[row["arm"]].style
         axes.plot([row[f"auroc_seed{seed}"] for seed in seeds], [position + 0.26] * len(seeds), "|", color=MUTED,
@@ -35,12 +35,5 @@ def ablation_figure(comparisons: pd.DataFrame, variants: Mapping[str, Variant], 
         axes.plot(row["auroc_difference"], position, style.marker, color=style.colour, markersize=6,
                   markerfacecolor=style.colour if row["shown"] else "white")  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.9)
-    axes.set_yticks(range(len(lines)), [text for text, _ in lines])
-    for label, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
-        label.set_fontweight("bold" if row is None else "normal")
-    axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
     axes.set_xlabel("mean AUROC, arm minus reference (95 % interval over patients and trainings; one tick per seed)")
     return figure

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from cxr_kd.evaluation.across import EVALUATIONS
 from cxr_kd.evaluation.bootstrap import MEAN
@@ -69,17 +70,15 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
     left_out = one_arm[one_arm["left_out"] != ""]
     scored, compared = len(left_out) < len(one_arm), not comparisons.empty
     first = study.evaluation.headline_source
-    curves, narrow_curves = (figures.learning_curves(files.histories, styles, narrow=each) for each in (False, True))
     mean = forest = difference = None
     if scored:
-        narrow = figures.mean_auroc(evaluations, styles, narrow=True)
-        mean = drawn.add("mean-auroc", figures.mean_auroc(evaluations, styles), evaluations, narrow=narrow)
-        narrow = figures.forest(evaluations, styles, narrow=True)
-        forest = drawn.add("auroc", figures.forest(evaluations, styles), evaluations, narrow=narrow)
+        mean = _in_both_widths(drawn, "mean-auroc", evaluations, figures.mean_auroc, evaluations, styles)
+        forest = _in_both_widths(drawn, "auroc", evaluations, figures.forest, evaluations, styles)
         if compared:
-            narrow = figures.paired_differences(comparisons, styles, narrow=True)
-            wide = figures.paired_differences(comparisons, styles)
-            difference = drawn.add("differences", wide, comparisons, narrow=narrow)
+            draw = figures.paired_differences
+            difference = _in_both_widths(drawn, "differences", comparisons, draw, comparisons, styles)
+    histories = _histories(study, files)
+    curves = _in_both_widths(drawn, "training", histories, figures.learning_curves, files.histories, styles)
     return {
         "sources": files.by_source
         and source_section(files.data, evaluations, comparisons, files.by_source, styles, first),
@@ -94,7 +93,7 @@ def results(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle], dra
         "difference_table": result_tables.difference_table(comparisons, styles) if compared else None,
         "chance_table": comparison_tables.chance_table(comparisons, styles, study.seeds),
         "teacher_table": comparison_tables.teacher_table(files.with_teachers, styles, study.evaluation),
-        "curves_figure": drawn.add("training", curves, _histories(study, files), narrow=narrow_curves),
+        "curves_figure": curves,
     }
 
 
@@ -102,9 +101,8 @@ def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]
     """Return the maps of examples, and what all maps found: the answer, its figure and tables."""
     figure = None
     if views.measured(files.maps):
-        narrow = where_figure(files.maps, styles, narrow=True)
-        wide = where_figure(files.maps, styles)
-        figure = drawn.add("where-networks-look", wide, files.maps["maps.csv"], narrow=narrow)
+        values = files.maps["maps.csv"]
+        figure = _in_both_widths(drawn, "where-networks-look", values, where_figure, files.maps, styles)
     found = views.tables(files.maps, styles, arm_labels(study))
     return {
         "explanations": [(_picture(drawn, file), caption) for file, caption in files.explanations],
@@ -115,6 +113,13 @@ def explanations(study: Study, files: StudyFiles, styles: Mapping[str, ArmStyle]
         "maps_details": found[2:] if figure else found,
         "maps_published": localisation_table(files.data) if figure else None,
     }
+
+
+def _in_both_widths(
+    drawn: PageFiles, name: str, values: pd.DataFrame, draw: Callable[..., Figure], *shown: Any
+) -> PageFigure:
+    """A figure that `draw` draws from `shown`, with its form for narrow screens; `values` are those that it shows."""
+    return drawn.add(name, draw(*shown), values, narrow=draw(*shown, narrow=True))
 
 
 def _histories(study: Study, files: StudyFiles) -> pd.DataFrame:
@@ -198,8 +203,7 @@ def cost(
     if scored:
         means = files.evaluations[files.evaluations["finding"] == MEAN].drop(columns="run")
         shown = files.cost, files.exported, files.evaluations, styles
-        narrow = cost_against_auroc(*shown, narrow=True)
-        figure = drawn.add("cost", cost_against_auroc(*shown), means.merge(files.cost, on="arm"), narrow=narrow)
+        figure = _in_both_widths(drawn, "cost", means.merge(files.cost, on="arm"), cost_against_auroc, *shown)
     return {
         "share_sentences": [] if study.evaluation.headline_source else share_sentences(files.kept_shares, styles),
         "cost_sentences": cost_sentences(files.cost, list(taught.values()), styles),

@@ -111,6 +111,20 @@ def letter_panels(panels: Iterable[Axes], pad: float = 6) -> None:
         axes.set_title(f"{letter}  {axes.get_title(loc='left')}".rstrip(), pad=pad)
 
 
+def name_rows(axes: Axes, lines: Sequence[tuple[str, Any]]) -> None:
+    """Name the rows of a figure, from the top. A row without a value (None) is the bold head of those below it."""
+    for position, (_, value) in enumerate(lines):
+        if value is None:
+            axes.axhline(position - 0.5, color=RULE, linewidth=0.8)
+    axes.set_yticks(range(len(lines)), [text for text, _ in lines])
+    for label, (_, value) in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set_fontweight("bold" if value is None else "normal")
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+
+
 def arm_styles(study: Study) -> dict[str, ArmStyle]:
     """Return the style of each arm, in the study's order. Every figure draws the arms in this order.
 

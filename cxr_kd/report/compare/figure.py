@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from cxr_kd.evaluation.between_studies import Network
 from cxr_kd.evaluation.bootstrap import MEAN
-from cxr_kd.report.style import INK, MUTED, RULE, StudyFigure, style_of, styled
+from cxr_kd.report.style import INK, MUTED, StudyFigure, name_rows, style_of, styled
 from cxr_kd.report.tables import DASH, estimate, records
 from cxr_kd.report.wording import listed
 
@@ -67,9 +67,9 @@ def _drawn(
         lines += [(studies, None), *((style_of(each.arm, each.runs[0]).label, each) for each in members)]
     figure = StudyFigure(figsize=(8.6, 0.9 + 0.3 * len(lines)), layout="constrained")
     axes = figure.subplots()
+    name_rows(axes, lines)
     for position, (_, network) in enumerate(lines):
         if network is None:
-            axes.axhline(position - 0.5, color=RULE, linewidth=0.8)
             continue
         text = DASH
         if network.name in values:
@@ -80,12 +80,5 @@ def _drawn(
             text = estimate(value, low, high, signed=signed).text
         axes.annotate(text, (1, position), (8, 0), ("axes fraction", "data"), "offset points", va="center",
                       fontweight="bold", color=MUTED if text == DASH else INK, annotation_clip=False)  # fmt: skip
-    axes.set_yticks(range(len(lines)), [text for text, _ in lines])
-    for tick, (_, network) in zip(axes.get_yticklabels(), lines, strict=True):
-        tick.set_fontweight("bold" if network is None else "normal")
-    axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
     axes.set_xlabel(label)
     return figure
